@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Each target does all that it needs, from an empty checkout on; the work is in scripts/.
+
+export BUILD ?= $(CURDIR)/build
+# Base tarballs by hand, for when the mirror no longer has the pinned ones.
+export KERNEL_TARBALL RDMA_CORE_TARBALL PERFTEST_TARBALL
+
+help:
+	@echo 'make bench   what registering memory costs on the stock kernel and on ours'
+	@echo 'make test    all tests; results in build/test/summary.txt'
+	@echo 'make soak    the tests at full length, also on the debug kernel'
+	@echo 'make shell   a shell in a guest of our kernel, with rxe0 up'
+	@echo 'make check   the patches: round trip, every step builds, checkpatch, sparse, i386'
+	@echo 'make mail    the patches as mails, in build/mail'
+	@echo 'make clean   remove build/; refuses while a tree has edits that are not exported'
+
+bench test soak shell check mail:
+	@scripts/run $@
+
+# Refuses while a tree has edits that are nowhere else.
+clean:
+	@scripts/clean
+
+.PHONY: help bench test soak shell check mail clean
