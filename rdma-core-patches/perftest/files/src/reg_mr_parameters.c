@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * Options of ib_reg_mr_lat. It has no peer, no QP and no port, so of the many
+ * options of the other tests it knows only those that can mean something here,
+ * by the same letters and names.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+#include "reg_mr_parameters.h"
+
+#define DEF_SIZE 4096
+#define DEF_ALL_SIZE (UINT64_C(1) << 30)
+#define DEF_ITERS 1000
+#define DEF_WARMUP 5
+#define MAX_ITERS 100000000
+#define DEF_JSON_FILE "perftest_out.json"
+#define MR_PATH_ENV "RDMAV_MR_PATH"
+
+enum {
+	OPT_PAGE_SIZE = CHAR_MAX + 1,
+	OPT_MR_PATH,
+	OPT_ONE_PAGE,
+	OPT_WARMUP,
+	OPT_ODP,
+	OPT_JSON,
+	OPT_JSON_FILE,
+};
+
+static const struct option options[] = {
+	{ "all",		no_argument,		NULL, 'a' },
+	{ "report-cycles",	no_argument,		NULL, 'C' },
+	{ "ib-dev",		required_argument,	NULL, 'd' },
+	{ "CPU-freq",		no_argument,		NULL, 'F' },
+	{ "help",		no_argument,		NULL, 'h' },
+	{ "report-histogram",	no_argument,		NULL, 'H' },
+	{ "iters",		required_argument,	NULL, 'n' },
+	{ "size",		required_argument,	NULL, 's' },
+	{ "report-unsorted",	no_argument,		NULL, 'U' },
+	{ "version",		no_argument,		NULL, 'V' },
+	{ "page_size",		required_argument,	NULL, OPT_PAGE_SIZE },
+	{ "mr_path",		required_argument,	NULL, OPT_MR_PATH },
+	{ "one_page",		no_argument,		NULL, OPT_ONE_PAGE },
+	{ "warmup",		required_argument,	NULL, OPT_WARMUP },
+	{ "odp",		no_argument,		NULL, OPT_ODP },
+	{ "out_json",		no_argument,		NULL, OPT_JSON },
+	{ "out_json_file",	required_argument,	NULL, OPT_JSON_FILE },
+	{ NULL,			0,			NULL, 0 },
+};
+
+static void usage(const char *argv0)
+{
+	printf("Usage:\n"
+	       "  %s            register and deregister memory, no peer is needed\n"
+	       "\n"
+	       "Options:\n"
+	       "  -a, --all  Run sizes from 4096 till the one of -s, or till 2^30\n"
+	       "  -C, --report-cycles  Report times in cpu cycle units (default microseconds)\n"
+	       "  -d, --ib-dev=<dev>  Use IB device <dev> (default first device found)\n"
+	       "  -F, --CPU-freq  Do not show a warning even if cpu-freq is not on max.\n"
+	       "  -h, --help  Show this help screen.\n"
+	       "  -H, --report-histogram  Print out all results, sorted (default print summary only)\n"
+	       "  -n, --iters=<iters>  Number of registrations (default %d)\n"
+	       "  -s, --size=<size>  Size of the memory region in bytes; K, M, G or T can follow (default %d)\n"
+	       "  -U, --report-unsorted  Print out all results in the order they were measured\n"
+	       "  -V, --version  Display version number\n"
+	       "      --page_size=<4K|thp|2M|1G>  What the memory is mapped by: 4K pages, transparent\n"
+	       "          hugepages, or hugetlb pages of 2M or 1G (default 4K). The memory mapped is\n"
+	       "          rounded up to whole pages, the memory region is not.\n"
+	       "      --mr_path=<phyr|pages>  Register through physical ranges, or through an array\n"
+	       "          of pages (IBV_ACCESS_PAGE_LIST) (default " MR_PATH_ENV ", or else phyr)\n"
+	       "      --one_page  Map one hugepage of --page_size over and over: for sizes beyond\n"
+	       "          the hugepages there are\n"
+	       "      --odp  Register for On Demand Paging\n"
+	       "      --warmup=<iters>  Registrations before the first one that counts (default %d)\n"
+	       "      --out_json  Save the report in a json file\n"
+	       "      --out_json_file=<file>  Name of the report json file, implies --out_json\n"
+	       "          (default \"" DEF_JSON_FILE "\" in the working directory)\n",
+	       argv0, DEF_ITERS, DEF_SIZE, DEF_WARMUP);
+}
+
+/* A decimal, octal or hexadecimal number. strtoull() would take a sign. */
+static bool parse_number(const char *arg, const char **end, uint64_t *value)
+{
+	char *stop;
+
+	if (*arg < '0' || *arg > '9')
+		return false;
+	errno = 0;
+	*value = strtoull(arg, &stop, 0);
+	*end = stop;
+	return !errno;
+}
+
+static bool parse_size(const char *arg, uint64_t *size)
+{
+	static const char suffixes[] = "KMGT";
+	const char *end, *suffix;
+	unsigned int shift = 0;
+
+	if (!parse_number(arg, &end, size))
+		return false;
+	if (*end) {
+		suffix = strchr(suffixes, *end);
+		if (!suffix || end[1])
+			return false;
+		shift = 10 * (suffix - suffixes + 1);
+	}
+	if (!*size || *size > SIZE_MAX >> shift)
+		return false;
+	*size <<= shift;
+	return true;
+}
+
+static bool parse_count(const char *arg, uint64_t min, uint64_t *count)
+{
+	const char *end;
+
+	return parse_number(arg, &end, count) && !*end && *count >= min &&
+	       *count <= MAX_ITERS;
+}
+
+static bool parse_page_size(const char *arg, enum page_memory_kind *kind)
+{
+	int i;
+
+	for (i = 0; i < PAGE_MEMORY_KINDS; i++) {
+		if (!strcmp(arg, page_memory_name(i))) {
+			*kind = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool parse_mr_path(const char *arg, bool *page_list)
+{
+	*page_list = !strcmp(arg, "pages");
+	return *page_list || !strcmp(arg, "phyr");
+}
+
+static enum reg_mr_parse bad_value(const char *option, const char *value,
+				   const char *remedy)
+{
+	fprintf(stderr, " %s: bad value '%s': %s\n", option, value, remedy);
+	return REG_MR_BAD_OPTION;
+}
+
+static enum reg_mr_parse bad_usage(const char *option, const char *remedy)
+{
+	fprintf(stderr, " %s: %s\n", option, remedy);
+	return REG_MR_BAD_OPTION;
+}
+
+/* What getopt_long() stumbled over: one letter of several, or a whole word */
+static const char *culprit(char *argv[])
+{
+	static char letter[] = "-?";
+
+	if (optopt <= 0 || optopt > CHAR_MAX)
+		return argv[optind - 1];
+	letter[1] = optopt;
+	return letter;
+}
+
+/*
+ * What the command line says wins over the environment, which libibverbs would
+ * add to the access flags; what the environment says is reported as the path.
+ */
+static enum reg_mr_parse settle_mr_path(struct reg_mr_parameters *param,
+					bool given)
+{
+	const char *env = getenv(MR_PATH_ENV);
+
+	if (param->odp) {
+		if (given)
+			return bad_usage("--mr_path", "an on-demand MR pins no memory and has no path, leave it out with --odp");
+		return REG_MR_RUN;
+	}
+	if (given)
+		unsetenv(MR_PATH_ENV);
+	else
+		param->page_list = env && !strcmp(env, "pages");
+#ifndef HAVE_ACCESS_PAGE_LIST
+	if (param->page_list)
+		return bad_usage(given ? "--mr_path=pages" : MR_PATH_ENV "=pages",
+				 "this program was built with an rdma-core that has no IBV_ACCESS_PAGE_LIST, build it with one that has");
+#endif
+	return REG_MR_RUN;
+}
+
+static enum reg_mr_parse check(struct reg_mr_parameters *param, bool path_given)
+{
+	if (param->one_page && param->page_size != PAGE_MEMORY_2M &&
+	    param->page_size != PAGE_MEMORY_1G)
+		return bad_usage("--one_page", "there are no hugepages to repeat, add --page_size=2M or --page_size=1G");
+	return settle_mr_path(param, path_given);
+}
+
+enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
+			       char *argv[])
+{
+	bool path_given = false, size_given = false;
+	int c;
+
+	*param = (struct reg_mr_parameters) {
+		.size = DEF_SIZE,
+		.iters = DEF_ITERS,
+		.warmup = DEF_WARMUP,
+		.page_size = PAGE_MEMORY_4K,
+		.out_json_file_name = DEF_JSON_FILE,
+	};
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":aCd:FhHn:s:UV", options, NULL)) != -1) {
+		switch (c) {
+		case 'a':
+			param->all = true;
+			break;
+		case 'C':
+			param->report_cycles = true;
+			break;
+		case 'd':
+			param->ib_devname = optarg;
+			break;
+		case 'F':
+			param->cpu_freq_f = true;
+			break;
+		case 'h':
+			usage(argv[0]);
+			return REG_MR_EXIT;
+		case 'H':
+			param->report_histogram = true;
+			break;
+		case 'n':
+			if (!parse_count(optarg, 1, &param->iters))
+				return bad_value("-n, --iters", optarg, "give a number from 1 to 100000000");
+			break;
+		case 's':
+			if (!parse_size(optarg, &param->size))
+				return bad_value("-s, --size", optarg, "give a number of bytes, at least 1; K, M, G or T can follow");
+			size_given = true;
+			break;
+		case 'U':
+			param->report_unsorted = true;
+			break;
+		case 'V':
+			printf("Version: %s\n", VERSION);
+			return REG_MR_EXIT;
+		case OPT_PAGE_SIZE:
+			if (!parse_page_size(optarg, &param->page_size))
+				return bad_value("--page_size", optarg, "use 4K, thp, 2M or 1G");
+			break;
+		case OPT_MR_PATH:
+			if (!parse_mr_path(optarg, &param->page_list))
+				return bad_value("--mr_path", optarg, "use phyr or pages");
+			path_given = true;
+			break;
+		case OPT_ONE_PAGE:
+			param->one_page = true;
+			break;
+		case OPT_WARMUP:
+			if (!parse_count(optarg, 0, &param->warmup))
+				return bad_value("--warmup", optarg, "give a number from 0 to 100000000");
+			break;
+		case OPT_ODP:
+			param->odp = true;
+			break;
+		case OPT_JSON_FILE:
+			param->out_json_file_name = optarg;
+			/* fallthrough */
+		case OPT_JSON:
+			param->out_json = true;
+			break;
+		case ':':
+			return bad_usage(culprit(argv), "a value has to follow, see --help");
+		default:
+			return bad_usage(culprit(argv), "not an option of this test, or not spelt in full, see --help");
+		}
+	}
+
+	if (optind < argc)
+		return bad_usage(argv[optind], "not expected here: the test has no peer, see --help");
+	if (param->all && !size_given)
+		param->size = DEF_ALL_SIZE;
+	return check(param, path_given);
+}
+
+const char *reg_mr_path_name(const struct reg_mr_parameters *param)
+{
+	if (param->odp)
+		return "odp";
+	return param->page_list ? "pages" : "phyr";
+}
