@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Two RC queue pairs in one process, connected to each other through a device.
+ * Side 0 posts the requests and side 1 is the target, by habit and not by rule.
+ */
+#ifndef PHYR_RC_H
+#define PHYR_RC_H
+
+#include <infiniband/verbs.h>
+
+#include "common.h"
+
+#ifndef IBV_ACCESS_PAGE_LIST
+/* The last bit of the optional range: register through the page array. */
+#define IBV_ACCESS_PAGE_LIST (1 << 29)
+#endif
+
+struct rc {
+	struct ibv_context *ctx;
+	struct ibv_pd *pd;
+	struct ibv_cq *cq[2];
+	struct ibv_qp *qp[2];
+	int max_sge;
+	bool atomic_write;
+	bool flush;
+	bool windows;
+	union ibv_gid gid;
+	int gid_index;
+	enum ibv_mtu active_mtu;
+};
+
+struct ibv_context *device_open(const char *name);
+
+void rc_open(struct rc *rc, const char *device);
+/* A new pair of QPs in the place of the old one, if there was one. */
+void rc_connect(struct rc *rc, enum ibv_mtu mtu);
+void rc_close(struct rc *rc);
+
+/* The next completion on @side; dies if there is none for ten seconds. */
+struct ibv_wc rc_wait(struct rc *rc, int side);
+
+#endif
