@@ -299,7 +299,8 @@ static int fork_often(void *mm)
 		raw_write_seqcount_begin(&((struct mm_struct *)mm)->write_protect_seq);
 		cpu_relax();
 		raw_write_seqcount_end(&((struct mm_struct *)mm)->write_protect_seq);
-		udelay(1 + get_random_u32_below(20));
+		/* Shorter than most walks, longer than some. */
+		udelay(get_random_u32_below(4));
 		cond_resched();
 	}
 	return 0;
