@@ -52,7 +52,8 @@ static int ib_umem_pin_phyrs(struct ib_umem_phyrs *list, unsigned int gup_flags)
 		ret = pin_user_phyrs(&pin, list->umem.address + pin.bytes,
 				     length - pin.bytes, gup_flags);
 		list->nr += pin.nr;
-		if (ret != -ENOSPC)
+		/* Chunks are full but for the last one: ib_umem_phyr() counts on it. */
+		if (ret != -ENOSPC || pin.nr < pin.max)
 			return ret;
 
 		cond_resched();
