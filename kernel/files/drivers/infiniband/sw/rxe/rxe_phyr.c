@@ -17,6 +17,7 @@
  * range can be copied to or from at one go, over any page border.
  */
 
+#include <linux/error-injection.h>
 #include <linux/libnvdimm.h>
 
 #include "rxe.h"
@@ -288,6 +289,7 @@ int rxe_phyr_init(struct rxe_mr *mr, struct ib_umem *umem)
 		return 0;
 	return rxe_phyr_fill_starts(map, list);
 }
+ALLOW_ERROR_INJECTION(rxe_phyr_init, ERRNO);
 
 void rxe_phyr_free(struct rxe_mr *mr)
 {
