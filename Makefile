@@ -9,7 +9,7 @@ export KERNEL_TARBALL RDMA_CORE_TARBALL PERFTEST_TARBALL
 help:
 	@echo 'make bench   what registering memory costs on the stock kernel and on ours'
 	@echo 'make test    all tests; results in build/test/summary.txt'
-	@echo 'make soak    the tests at full length, also on the debug kernel'
+	@echo 'make soak    the tests at full length: hours'
 	@echo 'make shell   a shell in a guest of our kernel, with rxe0 up'
 	@echo 'make check   the patches: round trip, every step builds, checkpatch, sparse, i386'
 	@echo 'make mail    the patches as mails, in build/mail'

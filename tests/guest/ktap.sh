@@ -46,6 +46,9 @@ finish() {
 # A kernel without ranges answers everything through the page array.
 is_stock() { ! grep -q ' pin_user_phyrs$' /proc/kallsyms; }
 
+# The debug kernel is many times slower: tests do less there.
+is_debug() { [[ $(uname -r) == *-debug ]]; }
+
 # pins NAME: nr_foll_pin_NAME, with what each CPU still holds for itself.
 pins() {
 	echo 1 >/proc/sys/vm/stat_refresh
