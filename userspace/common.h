@@ -15,6 +15,7 @@
 #define GiB (1ULL << 30)
 
 #define PAGE_4K (4 * KiB)
+#define PAGE_64K (64 * KiB)
 #define PAGE_2M (2 * MiB)
 #define PAGE_1G (1 * GiB)
 

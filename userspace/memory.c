@@ -21,6 +21,7 @@ static const struct {
 	{ "4K", PAGE_4K }, { "4K-run", PAGE_4K }, { "shmem", PAGE_4K },
 	{ "thp", PAGE_2M }, { "thp-split", PAGE_2M }, { "thp-moved", PAGE_2M },
 	{ "2M", PAGE_2M }, { "mixed", PAGE_2M }, { "1G", PAGE_1G },
+	{ "64K", PAGE_64K }, { "1G-again", PAGE_1G },
 };
 
 size_t kind_page_size(const char *kind)
@@ -55,9 +56,10 @@ static void fault_in_order(unsigned char *at, size_t len, size_t step)
 		*(volatile unsigned char *)(at + off) = 0;
 }
 
-static void fault_scattered(unsigned char *at, size_t len, struct rng *rng)
+static void fault_scattered(unsigned char *at, size_t len, size_t step,
+			    struct rng *rng)
 {
-	size_t n = len / PAGE_4K;
+	size_t n = len / step;
 	uint32_t *order = malloc(n * sizeof(*order));
 
 	if (!order)
@@ -72,7 +74,7 @@ static void fault_scattered(unsigned char *at, size_t len, struct rng *rng)
 		order[j] = t;
 	}
 	for (size_t i = 0; i < n; i++)
-		*(volatile unsigned char *)(at + order[i] * PAGE_4K) = 0;
+		*(volatile unsigned char *)(at + order[i] * step) = 0;
 	free(order);
 }
 
@@ -85,7 +87,7 @@ static const char *fill_small(unsigned char *at, size_t len, struct rng *rng)
 	/* Fails where the kernel has no THP, and then there is nothing to ask. */
 	madvise(at, len, MADV_NOHUGEPAGE);
 	if (rng)
-		fault_scattered(at, len, rng);
+		fault_scattered(at, len, PAGE_4K, rng);
 	else
 		fault_in_order(at, len, PAGE_4K);
 	return NULL;
@@ -103,6 +105,71 @@ static const char *fill_thp(unsigned char *at, size_t len)
 	if (count_ranges(at, len) > len / PAGE_2M)
 		return "transparent hugepages asked for but not given";
 	return NULL;
+}
+
+/* Writes @what to a file of a few bytes and returns what it said before. */
+static const char *exchange(const char *path, const char *what, char *was, size_t size)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, was, size - 1);
+	bool done = n >= 0 && pwrite(fd, what, strlen(what), 0) >= 0;
+
+	close(fd);
+	if (!done)
+		return strerror(errno);
+	was[n] = '\0';
+	return NULL;
+}
+
+/* Is [at, at + len) made of whole folios of 64 KiB, no larger and no smaller? */
+static bool is_64k_folios(const unsigned char *at, size_t len)
+{
+	const size_t pages = PAGE_64K / PAGE_4K;
+	const uint64_t head = 1 << 15, tail = 1 << 16, thp = 1 << 22;
+	int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	int flags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	uint64_t entries[pages], kinds[pages + 1], pfn;
+	const ssize_t whole = sizeof(entries), and_next = sizeof(kinds);
+	bool good = true;
+
+	if (map < 0 || flags < 0)
+		die("/proc/self/pagemap, /proc/kpageflags: %m");
+	for (size_t off = 0; good && off < len; off += PAGE_64K) {
+		if (pread(map, entries, sizeof(entries), ((uintptr_t)at + off) /
+			  PAGE_4K * sizeof(*entries)) != whole)
+			die("/proc/self/pagemap: short read");
+		pfn = entries[0] & ((1ULL << 55) - 1);
+		if (pread(flags, kinds, sizeof(kinds), pfn * sizeof(*kinds)) != and_next)
+			die("/proc/kpageflags: short read");
+		good = (kinds[0] & head) && !(kinds[pages] & tail);
+		for (size_t i = 0; i < pages; i++)
+			good = good && entries[i] >> 63 && (kinds[i] & thp) &&
+			       (entries[i] & ((1ULL << 55) - 1)) == pfn + i &&
+			       (!i || (kinds[i] & tail));
+	}
+	close(map);
+	close(flags);
+	return good;
+}
+
+/* Not advised to, or the kernel would rather give hugepages of 2M. */
+static const char *fill_64k(unsigned char *at, size_t len, struct rng *rng)
+{
+	const char *switch_path = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled";
+	char was[64], rest[64], *now;
+	const char *err = map_at(at, len, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	if (!err)
+		err = exchange(switch_path, "always", was, sizeof(was));
+	if (err)
+		return err;
+	fault_scattered(at, len, PAGE_64K, rng);
+	/* What is in force is in brackets. */
+	now = strchr(was, '[');
+	err = exchange(switch_path, strtok(now ? now + 1 : was, "]"), rest, sizeof(rest));
+	if (!err && !is_64k_folios(at, len))
+		err = "64K folios asked for but not given";
+	return err;
 }
 
 static const char *fill_shmem(unsigned char *at, size_t len)
@@ -128,6 +195,23 @@ static const char *fill_hugetlb(unsigned char *at, size_t len, int size_flag)
 		return size_flag == HUGE_1G ? "too few 1G hugepages reserved" :
 					      "too few 2M hugepages reserved";
 	fault_in_order(at, len, size_flag == HUGE_1G ? PAGE_1G : PAGE_2M);
+	return NULL;
+}
+
+/* One page, which takes no more memory however long @len is. */
+static const char *fill_again(unsigned char *at, size_t len)
+{
+	int fd = memfd_create("phyr", MFD_CLOEXEC | MFD_HUGETLB | HUGE_1G);
+	const char *err = NULL;
+
+	if (fd < 0 || ftruncate(fd, PAGE_1G))
+		return strerror(errno);
+	for (size_t off = 0; !err && off < len; off += PAGE_1G)
+		err = map_at(at + off, PAGE_1G, MAP_SHARED, fd);
+	close(fd);
+	if (err)
+		return "too few 1G hugepages reserved";
+	fault_in_order(at, len, PAGE_1G);
 	return NULL;
 }
 
@@ -204,6 +288,10 @@ const char *region_create(struct region *r, const char *kind, size_t len,
 			err = fill_hugetlb(r->addr, whole, HUGE_2M);
 		else if (!strcmp(kind, "1G"))
 			err = fill_hugetlb(r->addr, whole, HUGE_1G);
+		else if (!strcmp(kind, "1G-again"))
+			err = fill_again(r->addr, whole);
+		else if (!strcmp(kind, "64K"))
+			err = fill_64k(r->addr, whole, rng);
 		else if (!strcmp(kind, "mixed"))
 			err = fill_mixed(r->addr, whole, rng);
 		else

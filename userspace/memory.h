@@ -23,8 +23,10 @@ struct region {
  *   thp-split  the same folios, mapped by PTEs
  *   thp-moved  the same folios, mapped by PTEs at an address that is not
  *              congruent to the physical one, and starting inside a folio
+ *   64K        folios of 64 KiB, mapped by PTEs and scattered
  *   shmem      small pages of a memfd
  *   2M, 1G     hugetlb pages
+ *   1G-again   one hugetlb page of 1G, mapped over and over
  *   mixed      4K, 2M, thp and shmem side by side in one span
  *
  * Returns NULL, or why the kind can't be had here.

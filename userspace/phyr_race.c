@@ -1,159 +1,234 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Registers and deregisters parts of an area while other threads change how it is
- * mapped: fork() write-protects it in the middle of a pin, pages are thrown away,
- * split out of hugepages, collapsed into them and made inaccessible. A
- * registration may fail for want of access; what may not happen is that a pin is
- * lost or given back twice.
+ * Pins and unpins, registers and deregisters memory while other threads change how
+ * it is mapped and where it lies. A pin may fail for want of memory or access; what
+ * may not happen is that one is lost or given back twice, that it holds another
+ * page than the one that is mapped, or that bytes change which nobody wrote.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "memory.h"
-#include "rc.h"
+#include "race.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
+/* Without a call coming back for so long, a racer hangs. */
+#define STUCK_SECONDS 240
 
-#define AREA (4 * PAGE_2M)
+struct ibv_device *race_device;
+struct ibv_pd *race_pd;
+atomic_bool race_over;
+atomic_uint race_faults;
 
-static unsigned char *area;
-static struct ibv_pd *pd;
-static int zero;
-static uint64_t seed;
-static atomic_bool stop;
+static struct racer *racers[32];
+static size_t racers_nr;
 
-static struct racer {
-	const char *name;
-	void (*once)(struct racer *racer);
-	struct rng rng;
-	pthread_t thread;
-	unsigned long done, failed;
-} racers[];
-
-/* A part of the area, page aligned if it has to be. */
-static unsigned char *part(struct rng *rng, size_t most, size_t align, size_t *len)
+void fault(const char *fmt, ...)
 {
-	size_t start = rng_between(rng, 0, AREA / align - 1) * align;
+	char text[256];
+	va_list ap;
 
-	*len = rng_between(rng, 1, most / align) * align;
-	if (*len > AREA - start)
-		*len = AREA - start;
-	return area + start;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	/* The first ones tell what has happened. */
+	if (atomic_fetch_add(&race_faults, 1) < 20)
+		ktap_note("FAULT: %s", text);
+	atomic_store(&race_over, true);
 }
 
-static void reg(struct racer *racer)
+void failed(struct racer *racer, const char *call)
 {
-	int access = rng_next(&racer->rng) & 1 ? IBV_ACCESS_LOCAL_WRITE : 0;
-	struct ibv_mr *mr;
-	unsigned char *p;
-	size_t len;
+	int err = errno;
 
-	if (!(rng_next(&racer->rng) & 7))
-		access |= IBV_ACCESS_PAGE_LIST;
-	p = part(&racer->rng, rng_next(&racer->rng) & 1 ? 64 * KiB : AREA, 1, &len);
-	mr = ibv_reg_mr(pd, p, len, access);
-	if (!mr) {
-		/* Inaccessible, or an unlucky migration. */
-		if (errno != EFAULT && errno != ENOMEM && errno != EBUSY)
-			die("ibv_reg_mr: %s", errno_name(errno));
-		racer->failed++;
-		return;
+	racer->vain++;
+	for (int i = 0; i < MAX_EXCUSES && racer->excuses[i].err; i++) {
+		if (racer->excuses[i].err == err) {
+			racer->excused[i]++;
+			return;
+		}
 	}
-	if (ibv_dereg_mr(mr))
-		die("ibv_dereg_mr: %s", errno_name(errno));
+	fault("%s: %s: unexpected %s", racer->name, call, errno_name(err));
 }
 
-static void forks(struct racer *racer)
+static uint64_t clock_us(clockid_t clock)
 {
-	pid_t pid = fork();
+	struct timespec ts;
 
-	if (!pid)
-		_exit(0);
-	if (pid < 0) {
-		racer->failed++;
-		return;
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * 1000000ULL + ts.tv_nsec / 1000;
+}
+
+static void rest(uint64_t us)
+{
+	for (uint64_t nap; us && !atomic_load(&race_over); us -= nap) {
+		nap = us < 100000 ? us : 100000;
+		usleep(nap);
 	}
-	waitpid(pid, NULL, 0);
 }
-
-static void touches(struct racer *racer)
-{
-	size_t len;
-	unsigned char *p = part(&racer->rng, 64 * PAGE_4K, PAGE_4K, &len);
-
-	/* The kernel writes: a page that is inaccessible just now is no crash. */
-	for (; len; len -= PAGE_4K, p += PAGE_4K)
-		if (read(zero, p, 1) != 1)
-			racer->failed++;
-}
-
-static void advises(struct racer *racer)
-{
-	static const int advice[] = {
-		MADV_DONTNEED, MADV_COLLAPSE, MADV_PAGEOUT, MADV_COLD,
-	};
-	int a = advice[rng_between(&racer->rng, 0, ARRAY_SIZE(advice) - 1)];
-	size_t len;
-	unsigned char *p = part(&racer->rng, 32 * PAGE_4K, PAGE_4K, &len);
-
-	if (a == MADV_COLLAPSE) {
-		p = area + rng_between(&racer->rng, 0, AREA / PAGE_2M - 1) * PAGE_2M;
-		len = PAGE_2M;
-	}
-	/* Pinned pages stay where they are, so failing is in order. */
-	if (madvise(p, len, a))
-		racer->failed++;
-}
-
-static void protects(struct racer *racer)
-{
-	static const int prot[] = { PROT_NONE, PROT_READ };
-	size_t len;
-	unsigned char *p = part(&racer->rng, 8 * PAGE_4K, PAGE_4K, &len);
-
-	if (mprotect(p, len, prot[rng_next(&racer->rng) & 1]) ||
-	    mprotect(p, len, PROT_READ | PROT_WRITE))
-		racer->failed++;
-}
-
-static struct racer racers[] = {
-	{ .name = "reg", .once = reg }, { .name = "reg2", .once = reg },
-	{ .name = "fork", .once = forks }, { .name = "touch", .once = touches },
-	{ .name = "advise", .once = advises }, { .name = "protect", .once = protects },
-};
 
 static void *run(void *arg)
 {
 	struct racer *racer = arg;
 
-	while (!atomic_load(&stop)) {
+	racer->tid = gettid();
+	while (!atomic_load(&race_over)) {
+		uint64_t us = clock_us(CLOCK_THREAD_CPUTIME_ID);
+
 		racer->once(racer);
-		racer->done++;
+		atomic_fetch_add(&racer->done, 1);
+		us = clock_us(CLOCK_THREAD_CPUTIME_ID) - us;
+		racer->cpu_us += us;
+		rest(us * racer->rest);
 	}
 	return NULL;
 }
 
+static void add_racers(struct racer *some, size_t n, uint64_t seed)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct racer *racer = &some[i];
+
+		racer->rng = rng_named(seed, racer->name);
+		racer->absent = racer->start ? racer->start(racer) : NULL;
+		racers[racers_nr++] = racer;
+	}
+}
+
+static unsigned long operations(void)
+{
+	unsigned long sum = 0;
+
+	for (size_t i = 0; i < racers_nr; i++)
+		sum += atomic_load(&racers[i]->done);
+	return sum;
+}
+
+static void show(pid_t tid, const char *file)
+{
+	char path[64], line[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", tid, file);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = '\0';
+		ktap_note("    %s", line);
+	}
+	if (f)
+		fclose(f);
+}
+
+/* A thread that hangs can't be joined: say where it is, and leave the rest to the runner. */
+static void end_stuck(const struct racer *racer, unsigned long seconds)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+
+	printf("Bail out! %s has been in one call for %lu s\n", racer->name, seconds);
+	for (size_t i = 0; i < racers_nr; i++) {
+		if (racers[i]->absent)
+			continue;
+		ktap_note("  %s, %lu calls:", racers[i]->name, atomic_load(&racers[i]->done));
+		show(racers[i]->tid, "syscall");
+		show(racers[i]->tid, "stack");
+	}
+	ktap_note("blocked tasks are on the console");
+	if (fd < 0 || write(fd, "w", 1) != 1)
+		ktap_note("or would be, if /proc/sysrq-trigger let us: %s", errno_name(errno));
+	_exit(2);
+}
+
+/* Until there were @ops calls or @seconds are over, or something is wrong. */
+static time_t watch(unsigned long seconds, unsigned long ops)
+{
+	struct { unsigned long done; time_t since; } last[ARRAY_SIZE(racers)];
+	time_t start = clock_us(CLOCK_MONOTONIC) / 1000000, t = start, told = start;
+
+	for (size_t i = 0; i < racers_nr; i++)
+		last[i].done = -1UL;
+	while (!atomic_load(&race_over)) {
+		usleep(200000);
+		t = clock_us(CLOCK_MONOTONIC) / 1000000;
+		if ((seconds && t - start >= (time_t)seconds) || (ops && operations() >= ops))
+			break;
+		for (size_t i = 0; i < racers_nr; i++) {
+			unsigned long done = atomic_load(&racers[i]->done);
+
+			if (racers[i]->absent)
+				continue;
+			if (done != last[i].done) {
+				last[i].done = done;
+				last[i].since = t;
+			} else if (t - last[i].since > STUCK_SECONDS) {
+				end_stuck(racers[i], t - last[i].since);
+			}
+		}
+		if (t - told >= 60) {
+			ktap_note("%ld s: %lu operations", (long)(t - start), operations());
+			told = t;
+		}
+	}
+	return t - start;
+}
+
+static void report(const struct racer *racer)
+{
+	unsigned long done = atomic_load(&racer->done);
+
+	if (racer->absent) {
+		ktap_skip(racer->absent, "%s raced", racer->name);
+		return;
+	}
+	ktap_result(done > racer->vain, "%s raced: %lu times, %lu of them in vain (%.1f s of CPU)",
+		    racer->name, done, racer->vain, racer->cpu_us / 1e6);
+	for (int i = 0; i < MAX_EXCUSES && racer->excuses[i].err; i++)
+		if (racer->excused[i])
+			ktap_note("  %lu times %s: %s", racer->excused[i],
+				  errno_name(racer->excuses[i].err), racer->excuses[i].why);
+}
+
+static unsigned long of_kind(enum racer_kind kind)
+{
+	unsigned long sum = 0;
+
+	for (size_t i = 0; i < racers_nr; i++)
+		if (racers[i]->kind == kind)
+			sum += atomic_load(&racers[i]->done);
+	return sum;
+}
+
+static struct ibv_device *device_named(const char *name)
+{
+	struct ibv_device **list = ibv_get_device_list(NULL);
+
+	for (int i = 0; list && list[i]; i++)
+		if (!strcmp(ibv_get_device_name(list[i]), name))
+			return list[i];
+	die("no RDMA device %s", name);
+}
+
+static void usage(void)
+{
+	die("usage: phyr_race [-d DEVICE] [-s SEED] [-B byte|pin] {-t SECONDS|-n OPERATIONS}...\n"
+	    "  ends after SECONDS or OPERATIONS, whichever comes first\n"
+	    "  -B  spoil a byte or keep a pin: must be noticed");
+}
+
 int main(int argc, char **argv)
 {
-	unsigned long seconds = 10, ops = 0;
-	const char *device = "rxe0";
+	unsigned long seconds = 0, ops = 0, left, pins, regs;
+	uint64_t seed = (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
+	const char *device = "rxe0", *spoil = "";
 	struct pin_counters before, after;
-	struct rng rng;
+	time_t took;
 	size_t i;
 	int c;
 
-	seed = (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
-	while ((c = getopt(argc, argv, "d:t:s:")) != -1) {
+	while ((c = getopt(argc, argv, "d:t:n:s:B:")) != -1) {
 		switch (c) {
 		case 'd':
 			device = optarg;
@@ -161,55 +236,68 @@ int main(int argc, char **argv)
 		case 't':
 			seconds = strtoul(optarg, NULL, 0);
 			break;
+		case 'n':
+			ops = strtoul(optarg, NULL, 0);
+			break;
 		case 's':
 			seed = strtoull(optarg, NULL, 0);
 			break;
+		case 'B':
+			spoil = optarg;
+			break;
 		default:
-			die("usage: phyr_race [-d DEVICE] [-t SECONDS] [-s SEED]");
+			usage();
 		}
 	}
+	if (!seconds && !ops)
+		usage();
 
 	ktap_start();
-	ktap_note("seed=%llu seconds=%lu", (unsigned long long)seed, seconds);
-	pd = ibv_alloc_pd(device_open(device));
-	if (!pd)
+	ktap_note("seed=%llu seconds=%lu operations=%lu", (unsigned long long)seed, seconds, ops);
+	race_device = device_named(device);
+	race_pd = ibv_alloc_pd(device_open(device));
+	if (!race_pd)
 		die("ibv_alloc_pd: %m");
-	zero = open("/dev/zero", O_RDONLY);
-	if (zero < 0)
-		die("/dev/zero: %m");
-	area = mmap(NULL, AREA + PAGE_2M, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (area == MAP_FAILED)
-		die("mmap: %m");
-	area = (unsigned char *)(((uintptr_t)area + PAGE_2M - 1) & ~(PAGE_2M - 1));
-	if (madvise(area, AREA / 2, MADV_HUGEPAGE) ||
-	    madvise(area + AREA / 2, AREA / 2, MADV_NOHUGEPAGE))
-		die("madvise: %m");
-	rng = rng_named(seed, "fill");
-	rng_fill(&rng, area, AREA);
-
+	fields_create(seed, !access("/sys/kernel/mm/hugepages/hugepages-2048kB", F_OK));
 	before = pin_counters_read();
-	for (i = 0; i < ARRAY_SIZE(racers); i++) {
-		racers[i].rng = rng_named(seed + i, racers[i].name);
-		if (pthread_create(&racers[i].thread, NULL, run, &racers[i]))
+	add_racers(pin_racers, pin_racers_nr, seed);
+	add_racers(witness_racers, witness_racers_nr, seed);
+	add_racers(map_racers, map_racers_nr, seed);
+	add_racers(poison_racers, poison_racers_nr, seed);
+
+	for (i = 0; i < racers_nr; i++)
+		if (!racers[i]->absent && pthread_create(&racers[i]->thread, NULL, run, racers[i]))
 			die("pthread_create");
+	took = watch(seconds, ops);
+	atomic_store(&race_over, true);
+	if (!strcmp(spoil, "byte"))
+		witness_corrupt(&(struct rng){ seed });
+	for (i = 0; i < racers_nr; i++)
+		if (!racers[i]->absent)
+			pthread_join(racers[i]->thread, NULL);
+	for (i = 0; i < racers_nr; i++) {
+		if (!racers[i]->absent && racers[i]->finish && strcmp(spoil, "pin"))
+			racers[i]->finish(racers[i]);
+		report(racers[i]);
 	}
-	sleep(seconds);
-	atomic_store(&stop, true);
-	for (i = 0; i < ARRAY_SIZE(racers); i++)
-		pthread_join(racers[i].thread, NULL);
 	after = pin_counters_read();
 
-	for (i = 0; i < ARRAY_SIZE(racers); i++) {
-		ops += racers[i].done;
-		ktap_result(racers[i].done > racers[i].failed,
-			    "%s raced: %lu times, %lu of them in vain",
-			    racers[i].name, racers[i].done, racers[i].failed);
-	}
-	ktap_note("figure: race: ops=%lu pins=%llu", ops,
-		  (unsigned long long)(after.acquired - before.acquired));
-	ktap_result(after.acquired - before.acquired ==
-		    after.released - before.released, "every pin was given back");
+	left = atomic_load(&race_faults);
+	ktap_result(!left, "nothing unexpected: %lu faults", left);
+	i = witnesses_check();
+	ktap_result(i == witness.len, "%zu bytes of %zu are as they were written", i, witness.len);
+	left = unpoison_all();
+	ktap_result(!left, "poisoned pages are back in use, but for %lu", left);
+	ktap_result(after.acquired - before.acquired == after.released - before.released,
+		    "every pin was given back: %llu of %llu",
+		    (unsigned long long)(after.released - before.released),
+		    (unsigned long long)(after.acquired - before.acquired));
 	ktap_result(!vmpin_kb(), "nothing is accounted as pinned");
+	pins = of_kind(PINS);
+	regs = of_kind(REGISTERS);
+	ops = operations();
+	ktap_note("ops=%lu pins=%lu registrations=%lu share=%lu%% seconds=%ld seed=%llu", ops,
+		  pins, regs, (pins + regs) * 100 / (ops ? ops : 1), (long)took,
+		  (unsigned long long)seed);
 	return ktap_finish();
 }

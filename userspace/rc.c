@@ -62,6 +62,7 @@ void rc_open(struct rc *rc, const char *device)
 	if (port.state != IBV_PORT_ACTIVE)
 		die("port 1 of %s is %s", device, ibv_port_state_str(port.state));
 	rc->active_mtu = port.active_mtu;
+	rc->timeout = 17;
 	find_gid(rc, port.gid_tbl_len);
 
 	rc->max_sge = attr.orig_attr.max_sge;
@@ -146,7 +147,7 @@ static void modify_qp(struct rc *rc, int side, enum ibv_mtu mtu)
 
 	attr = (struct ibv_qp_attr) {
 		.qp_state = IBV_QPS_RTS,
-		.timeout = 17,
+		.timeout = rc->timeout,
 		.retry_cnt = 7,
 		.rnr_retry = 7,
 		.max_rd_atomic = 16,

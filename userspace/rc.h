@@ -27,6 +27,8 @@ struct rc {
 	union ibv_gid gid;
 	int gid_index;
 	enum ibv_mtu active_mtu;
+	/* Of the QPs, in IB's encoding; 0 is never. */
+	int timeout;
 };
 
 struct ibv_context *device_open(const char *name);
