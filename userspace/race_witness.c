@@ -105,8 +105,10 @@ static const char *device_start(struct racer *racer)
 	if (!dev)
 		die("out of memory");
 	rc_open(&dev->rc, ibv_get_device_name(race_device));
-	/* Nothing gets lost here, but much is late. With a timer, rxe's requester then sends
-	 * again what the responder is still busy with, and was seen to do so without end. */
+	/*
+	 * Nothing gets lost here, but much is late.  With a timer, a transfer over
+	 * stock rxe now and then never completed; why is not known.
+	 */
 	dev->rc.timeout = 0;
 	rc_connect(&dev->rc, dev->rc.active_mtu);
 	dev->mr = ibv_reg_mr(dev->rc.pd, dev->buf, SLICE, IBV_ACCESS_LOCAL_WRITE);

@@ -34,7 +34,7 @@ subtest() {
 	local name=$1 rc=0
 	shift
 	echo "    # Subtest: $name"
-	"$@" | sed 's/^/    /' || rc=$?
+	"$@" | sed -u 's/^/    /' || rc=$?
 	result "$rc" "$name"
 }
 
