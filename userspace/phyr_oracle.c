@@ -24,6 +24,11 @@
 #include "oracle_flags.h"
 #include "oracle_space.h"
 
+/* Spans to one in which only one of both fails, and not again */
+#define RARELY 50000
+/* By so many, chance has come across every kind of memory. */
+#define ENOUGH_SPANS 50000
+
 #define ROUND 1000
 #define SPANS_TO_CHANGE 8
 #define MAX_REPORTS 20
@@ -59,7 +64,7 @@ static struct options {
 static int gup_test;
 
 static struct tally {
-	unsigned long spans, mismatches, reports;
+	unsigned long spans, mismatches, reports, passing;
 	unsigned long kinds[NR_KINDS];
 	unsigned long errors[256];
 	unsigned long looked;
@@ -299,6 +304,34 @@ static void add_up(const struct pin_phyrs_compare *c, const struct outlook *o)
 	}
 }
 
+static void compare(struct pin_phyrs_compare *c, unsigned long i)
+{
+	if (!ioctl(gup_test, PIN_PHYRS_COMPARE_TEST, c))
+		return;
+	print_span(c);
+	print_memory(c);
+	die("PIN_PHYRS_COMPARE_TEST: %s (-s %#llx -k %lu)", errno_name(errno),
+	    (unsigned long long)opt.seed, i);
+}
+
+/*
+ * Migrating memory out of the way of FOLL_LONGTERM fails for one of both while
+ * somebody else, such as the swap, holds a page for a moment; not twice in a row.
+ */
+static bool passes(struct pin_phyrs_compare *c, const struct outlook *o, unsigned long i)
+{
+	struct pin_phyrs_compare again = *c;
+
+	if (c->mismatch != PIN_PHYRS_ERROR || !(c->gup_flags & FOLL_LONGTERM))
+		return false;
+	compare(&again, i);
+	if (judge(&again, o, false))
+		return false;
+	*c = again;
+	tally.passing++;
+	return true;
+}
+
 static void run_span(unsigned long i, struct rng *rng)
 {
 	struct pin_phyrs_compare c = draw(rng);
@@ -313,15 +346,12 @@ static void run_span(unsigned long i, struct rng *rng)
 		c.gup_flags &= ~FOLL_FORCE;
 		o = look_ahead(&c);
 	}
-	if (ioctl(gup_test, PIN_PHYRS_COMPARE_TEST, &c)) {
-		print_span(&c);
-		print_memory(&c);
-		die("PIN_PHYRS_COMPARE_TEST: %s (-s %#llx -k %lu)", errno_name(errno),
-		    (unsigned long long)opt.seed, i);
-	}
+	compare(&c, i);
 	if (opt.spoil)
 		spoil(&c);
 	what = judge(&c, &o, opt.spoil || i % LOOK_EVERY == 0);
+	if (what && !opt.spoil && passes(&c, &o, i))
+		what = NULL;
 	add_up(&c, &o);
 	if (what)
 		tally.mismatches++;
@@ -408,9 +438,14 @@ static void report(void)
 		  tally.mismatches, (unsigned long long)opt.seed);
 	ktap_result(!tally.mismatches, "%lu spans, %lu mismatches", tally.spans, tally.mismatches);
 	ktap_result(expected, "no errno that nothing explains");
+	ktap_result(tally.passing <= 1 + tally.spans / RARELY,
+		    "%lu times one of both failed, and not again", tally.passing);
 	for (int kind = 0; kind < NR_KINDS; kind++) {
 		if (space_missing[kind])
 			ktap_skip(space_missing[kind], "spans over %s", kind_names[kind]);
+		else if (!tally.kinds[kind] && tally.spans < ENOUGH_SPANS)
+			ktap_skip("too few spans to meet all", "spans over %s",
+				  kind_names[kind]);
 		else
 			ktap_result(tally.kinds[kind], "%lu spans over %s", tally.kinds[kind],
 				    kind_names[kind]);
