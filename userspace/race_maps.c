@@ -314,8 +314,14 @@ struct racer map_racers[] = {
 		.name = "mprotect", .once = protects, .rest = 8,
 		.excuses = { { ENOMEM, "a hole" } },
 	},
-	{ .name = "fork", .start = fork_start, .once = forks, .rest = 4 },
-	{ .name = "exit", .once = exits, .rest = 4 },
+	{
+		.name = "fork", .start = fork_start, .once = forks, .rest = 4,
+		.excuses = { { ENOMEM, "no hugepage is left for the copy of a pinned one" } },
+	},
+	{
+		.name = "exit", .once = exits, .rest = 4,
+		.excuses = { { ENOMEM, "no hugepage is left for the copy of a pinned one" } },
+	},
 	{ .name = "split", .start = split_start, .once = splits, .rest = 8 },
 	{
 		.name = "collapse", .once = collapses, .rest = 8,
