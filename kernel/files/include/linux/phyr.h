@@ -23,6 +23,7 @@
 #include <linux/pfn.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
+#include <asm/page.h>
 
 /**
  * struct phyr - a range of physical memory
@@ -81,5 +82,18 @@ static inline bool phyr_mergeable(const struct phyr *phyr, phys_addr_t addr,
 	return addr && phyr->addr + phyr->len == addr &&
 	       len <= SIZE_MAX - phyr->len;
 }
+
+struct scatterlist;
+struct sg_append_table;
+
+int sg_map_phyrs(struct sg_append_table *sgt, const struct phyr *phyrs,
+		 unsigned long nr, unsigned int max_segment,
+		 unsigned long boundary_mask, unsigned long left, gfp_t gfp);
+
+#if IS_ENABLED(CONFIG_KUNIT)
+struct scatterlist *sg_append_chunk(struct sg_append_table *table,
+				    struct scatterlist *link,
+				    unsigned int nents, gfp_t gfp_mask);
+#endif
 
 #endif /* _LINUX_PHYR_H */

@@ -4,17 +4,20 @@
  *
  * For drivers that ask for it by ib_umem_get_va_phyrs().  The buffer is pinned in
  * one pin session, which gets a further chunk of the list whenever it has filled
- * what it has.  No scatterlist is built and nothing is DMA mapped.
+ * what it has.  No scatterlist is built.
  */
 
+#include <linux/dma-phyr.h>
 #include <linux/export.h>
+#include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/phyr_pin.h>
-#include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <rdma/ib_umem.h>
 #include <rdma/ib_verbs.h>
+#include <trace/events/rdma_core.h>
+
+#include "uverbs.h"
 
 /* Returns the new, empty chunk at the end of the list. */
 static struct phyr *ib_umem_add_chunk(struct ib_umem_phyrs *list)
@@ -85,15 +88,124 @@ static void ib_umem_unpin_phyrs(struct ib_umem_phyrs *list, bool make_dirty)
 	kvfree(list->chunks);
 }
 
+/* Only a device that does DMA itself has anything to map. */
+static int ib_umem_map_phyrs(struct ib_umem_phyrs *list)
+{
+	struct ib_umem *umem = &list->umem;
+	unsigned long left = list->nr;
+	unsigned long nr;
+	unsigned int i;
+	int ret;
+
+	if (ib_uses_virt_dma(umem->ibdev))
+		return 0;
+
+	list->dma = kmalloc_obj(*list->dma);
+	if (!list->dma)
+		return -ENOMEM;
+	dma_phyr_map_init(list->dma, umem->ibdev->dma_device,
+			  max(umem->length, 1), DMA_BIDIRECTIONAL,
+			  umem->dma_attrs);
+
+	nr = min(left, IB_UMEM_PHYRS_FIRST);
+	ret = dma_map_phyrs(list->dma, list->first, nr);
+	left -= nr;
+	for (i = 0; !ret && i < list->nr_chunks; i++) {
+		nr = min(left, IB_UMEM_PHYRS_CHUNK);
+		ret = dma_map_phyrs(list->dma, list->chunks[i], nr);
+		left -= nr;
+		cond_resched();
+	}
+	if (ret) {
+		kfree(list->dma);
+		list->dma = NULL;
+	}
+	return ret;
+}
+
+static void ib_umem_unmap_phyrs(struct ib_umem_phyrs *list)
+{
+	if (list->dma)
+		dma_unmap_phyrs(list->dma);
+	kfree(list->dma);
+}
+
+/* The rest of ib_umem_copy_from(), which has checked that all of it is there. */
+int ib_umem_copy_from_phyrs(void *dst, const struct ib_umem_phyrs *list,
+			    size_t offset, size_t length)
+{
+	unsigned long i;
+
+	for (i = 0; length; i++) {
+		const struct phyr *phyr = ib_umem_phyr(list, i);
+		phys_addr_t addr = phyr->addr + offset;
+		size_t left = phyr->len;
+
+		if (offset >= left) {
+			offset -= left;
+			continue;
+		}
+		left = min(left - offset, length);
+		offset = 0;
+		length -= left;
+		while (left) {
+			size_t len = min(left, PAGE_SIZE - offset_in_page(addr));
+
+			memcpy_from_page(dst, pfn_to_page(PHYS_PFN(addr)),
+					 offset_in_page(addr), len);
+			dst += len;
+			addr += len;
+			left -= len;
+		}
+	}
+	return 0;
+}
+
 /* The rest of ib_umem_release(), which is what drivers call. */
 void ib_umem_release_phyrs(struct ib_umem_phyrs *list)
 {
-	struct ib_umem *umem = &list->umem;
-
-	ib_umem_unpin_phyrs(list, umem->writable);
-	atomic64_sub(ib_umem_num_pages(umem), &umem->owning_mm->pinned_vm);
-	mmdrop(umem->owning_mm);
+	ib_umem_unmap_phyrs(list);
+	ib_umem_unpin_phyrs(list, list->umem.writable);
+	ib_umem_end_va(&list->umem);
 	kfree(list);
+}
+
+static struct ib_umem *__ib_umem_get_va_phyrs(struct ib_device *device,
+					      unsigned long addr, size_t size,
+					      int access)
+{
+	unsigned int gup_flags = FOLL_LONGTERM;
+	struct ib_umem_phyrs *list;
+	struct ib_umem *umem;
+	int ret;
+
+	list = kzalloc_obj(*list);
+	if (!list)
+		return ERR_PTR(-ENOMEM);
+	umem = &list->umem;
+	umem->is_phyr = 1;
+
+	ret = ib_umem_begin_va(umem, device, addr, size, access);
+	if (ret)
+		goto err_free;
+
+	if (umem->writable)
+		gup_flags |= FOLL_WRITE;
+	ret = ib_umem_pin_phyrs(list, gup_flags);
+	if (ret)
+		goto err_unpin;
+
+	ret = ib_umem_map_phyrs(list);
+	if (ret)
+		goto err_unpin;
+	return umem;
+
+err_unpin:
+	ib_umem_unpin_phyrs(list, false);
+	ib_umem_end_va(umem);
+err_free:
+	kfree(list);
+	return ERR_PTR(ret);
 }
 
 /**
@@ -103,9 +215,15 @@ void ib_umem_release_phyrs(struct ib_umem_phyrs *list)
  * @size: bytes
  * @access: IB access flags
  *
- * The counterpart of ib_umem_get_va(), with the same checks, accounting and
- * errors, for a driver that reaches the memory by CPU.  What it returns is part
- * of a struct ib_umem_phyrs, see to_ib_umem_phyrs() and ib_umem_phyr().
+ * The counterpart of ib_umem_get_va(), with the same checks and accounting, for a
+ * driver that takes ranges: as the CPU sees them by ib_umem_phyr(), as the device
+ * does by ib_umem_dma_phyr(), see to_ib_umem_phyrs().  The helpers that answer for
+ * the whole umem work on it, too, ib_umem_find_best_pgsz() and
+ * rdma_umem_for_each_dma_block() among them.  What reads @sgt_append does not.
+ *
+ * For a device that does DMA the very bytes are mapped, not whole pages, so that
+ * an untrusted device behind an IOMMU is refused memory that is not page aligned.
+ * If mapping fails, the error is dma_map_phyrs()'s.
  *
  * Context: Process context.  May sleep.
  * Return: a umem with is_phyr set, for ib_umem_release(), or an ERR_PTR() with
@@ -115,65 +233,9 @@ struct ib_umem *ib_umem_get_va_phyrs(struct ib_device *device,
 				     unsigned long addr, size_t size,
 				     int access)
 {
-	unsigned int gup_flags = FOLL_LONGTERM;
-	struct mm_struct *mm = current->mm;
-	unsigned long npages, lock_limit;
-	struct ib_umem_phyrs *list;
-	struct ib_umem *umem;
-	int ret;
-
-	if (device->cc_dma_bounce)
-		return ERR_PTR(-EOPNOTSUPP);
-
-	if (addr + size < addr || PAGE_ALIGN(addr + size) < addr + size)
-		return ERR_PTR(-EINVAL);
-
-	if (!can_do_mlock())
-		return ERR_PTR(-EPERM);
-
-	if (access & IB_ACCESS_ON_DEMAND)
-		return ERR_PTR(-EOPNOTSUPP);
-
-	list = kzalloc_obj(*list);
-	if (!list)
-		return ERR_PTR(-ENOMEM);
-	umem = &list->umem;
-	umem->ibdev = device;
-	umem->length = size;
-	umem->address = addr;
-	umem->iova = addr;
-	umem->writable = ib_access_writable(access);
-	umem->is_phyr = 1;
-	umem->owning_mm = mm;
-
-	npages = ib_umem_num_pages(umem);
-	if (npages == 0 || npages > UINT_MAX) {
-		ret = -EINVAL;
-		goto err_free;
-	}
-
-	lock_limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
-	if (atomic64_add_return(npages, &mm->pinned_vm) > lock_limit &&
-	    !capable(CAP_IPC_LOCK)) {
-		ret = -ENOMEM;
-		goto err_account;
-	}
-
-	if (umem->writable)
-		gup_flags |= FOLL_WRITE;
-	ret = ib_umem_pin_phyrs(list, gup_flags);
-	if (ret)
-		goto err_unpin;
-
-	mmgrab(mm);
-	return umem;
-
-err_unpin:
-	ib_umem_unpin_phyrs(list, false);
-err_account:
-	atomic64_sub(npages, &mm->pinned_vm);
-err_free:
-	kfree(list);
-	return ERR_PTR(ret);
+	if (trace_ib_umem_get_enabled())
+		return ib_umem_get_traced(__ib_umem_get_va_phyrs, device, addr,
+					  size, access);
+	return __ib_umem_get_va_phyrs(device, addr, size, access);
 }
 EXPORT_SYMBOL(ib_umem_get_va_phyrs);

@@ -2,19 +2,8 @@
 /*
  * User MRs held as physical ranges
  *
- * The umem holds the ranges and the pins.  What is kept here is what it takes
- * to find the memory at an offset into the MR, in one of three forms:
- *
- * one range	its address; nothing to search and nothing to allocate.
- * blocks	a table with the address of each block, where all borders between
- *		ranges lie on a grid of one block size.  What counts are the
- *		borders' offsets into the MR: the CPU, unlike hardware with page
- *		tables, does not ask for physical alignment.
- * ranges	the offset at which each range starts, for a binary search, and
- *		the place of the last hit.
- *
- * The memory is the kernel's linear mapping (rxe depends on !HIGHMEM), so a
- * range can be copied to or from at one go, over any page border.
+ * The umem holds the ranges and the pins, a struct ib_phyr_map finds the memory
+ * at an offset into the MR.
  */
 
 #include <linux/error-injection.h>
@@ -23,36 +12,6 @@
 #include "rxe.h"
 #include "rxe_loc.h"
 
-/* Find the range that holds the byte at @off. */
-static unsigned long rxe_phyr_search(struct rxe_mr_phyrs *map,
-				     unsigned long nr, size_t off)
-{
-	unsigned long i = READ_ONCE(map->last_hit);
-	const size_t *starts = map->starts;
-	unsigned long lo = 0, hi = nr;
-
-	if (off < starts[i]) {
-		hi = i;
-	} else {
-		if (i + 1 == nr || off < starts[i + 1])
-			return i;
-		lo = i + 1;
-		if (lo + 1 == nr || off < starts[lo + 1])
-			hi = lo + 1;
-	}
-
-	/* The first byte of lo is at or before off, that of hi behind it. */
-	while (hi - lo > 1) {
-		i = lo + (hi - lo) / 2;
-		if (off < starts[i])
-			hi = i;
-		else
-			lo = i;
-	}
-	WRITE_ONCE(map->last_hit, lo);
-	return lo;
-}
-
 /*
  * Kernel address of @iova, which the caller has checked to be in the MR, and in
  * @len the number of bytes that lie in a row from there on.
@@ -60,37 +19,21 @@ static unsigned long rxe_phyr_search(struct rxe_mr_phyrs *map,
 static __always_inline void *rxe_phyr_va(struct rxe_mr *mr, u64 iova,
 					 size_t *len)
 {
-	const struct ib_umem_phyrs *list = to_ib_umem_phyrs(mr->umem);
-	struct rxe_mr_phyrs *map = &mr->phyrs;
-	u64 off = iova - mr->ibmr.iova;
-	const struct phyr *phyr;
-	unsigned long i;
-	size_t mask;
-
-	switch (map->form) {
-	case RXE_PHYR_ONE:
-		*len = mr->ibmr.length - off;
-		return map->va + off;
-	case RXE_PHYR_BLOCKS:
-		off += map->block_offset;
-		i = off >> map->block_shift;
-		mask = ((size_t)1 << map->block_shift) - 1;
-		*len = mask + 1 - (off & mask);
-		return map->blocks[i] + (off & mask);
-	default:
-		i = rxe_phyr_search(map, list->nr, off);
-		phyr = ib_umem_phyr(list, i);
-		off -= map->starts[i];
-		*len = phyr->len - off;
-		return phys_to_virt(phyr->addr) + off;
-	}
+	return ib_phyr_map_va(&mr->phyrs, iova - mr->ibmr.iova, len);
 }
 
-/* The caller has checked that @iova and @length are in the MR. */
-void rxe_phyr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
-		   enum rxe_mr_copy_dir dir)
+int rxe_phyr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
+		  enum rxe_mr_copy_dir dir)
 {
-	while (length) {
+	int err;
+
+	err = mr_check_range(mr, iova, length);
+	if (unlikely(err)) {
+		rxe_dbg_mr(mr, "iova out of range\n");
+		return err;
+	}
+
+	for (;;) {
 		size_t bytes;
 		void *va;
 
@@ -102,9 +45,11 @@ void rxe_phyr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
 		else
 			memcpy(va, addr, bytes);
 
+		length -= bytes;
+		if (!length)
+			return 0;
 		addr += bytes;
 		iova += bytes;
-		length -= bytes;
 	}
 }
 
@@ -176,54 +121,6 @@ enum resp_states rxe_phyr_atomic_write(struct rxe_mr *mr, u64 iova, u64 value)
 	return RESPST_NONE;
 }
 
-static int rxe_phyr_fill_blocks(struct rxe_mr_phyrs *map,
-				const struct ib_umem_phyrs *list,
-				unsigned long nr_blocks)
-{
-	u64 size = BIT_ULL(map->block_shift);
-	u64 off = map->block_offset;
-	unsigned long i, block = 0;
-
-	map->blocks = kvmalloc_array(nr_blocks, sizeof(*map->blocks),
-				     GFP_KERNEL | __GFP_NOWARN);
-	if (!map->blocks)
-		return -ENOMEM;
-
-	/* Only the first range may start inside a block, the first one. */
-	for (i = 0; i < list->nr; i++) {
-		const struct phyr *phyr = ib_umem_phyr(list, i);
-		void *va = phys_to_virt(phyr->addr) - (off & (size - 1));
-
-		off += phyr->len;
-		for (; block < nr_blocks && block * size < off; block++) {
-			map->blocks[block] = va;
-			va += size;
-		}
-	}
-	map->form = RXE_PHYR_BLOCKS;
-	return 0;
-}
-
-static int rxe_phyr_fill_starts(struct rxe_mr_phyrs *map,
-				const struct ib_umem_phyrs *list)
-{
-	unsigned long i;
-	size_t off = 0;
-
-	map->starts = kvmalloc_array(list->nr, sizeof(*map->starts),
-				     GFP_KERNEL | __GFP_NOWARN);
-	if (!map->starts)
-		return -ENOMEM;
-
-	for (i = 0; i < list->nr; i++) {
-		map->starts[i] = off;
-		off += ib_umem_phyr(list, i)->len;
-	}
-	map->last_hit = 0;
-	map->form = RXE_PHYR_RANGES;
-	return 0;
-}
-
 static bool rxe_phyrs_are_pmem(const struct ib_umem_phyrs *list)
 {
 	unsigned long i;
@@ -239,6 +136,11 @@ static bool rxe_phyrs_are_pmem(const struct ib_umem_phyrs *list)
 	return true;
 }
 
+bool rxe_phyr_is_pmem(struct rxe_mr *mr)
+{
+	return rxe_phyrs_are_pmem(to_ib_umem_phyrs(mr->umem));
+}
+
 /**
  * rxe_phyr_init - make an MR use the physical ranges of its umem
  * @mr: MR without memory
@@ -250,52 +152,12 @@ static bool rxe_phyrs_are_pmem(const struct ib_umem_phyrs *list)
 int rxe_phyr_init(struct rxe_mr *mr, struct ib_umem *umem)
 {
 	const struct ib_umem_phyrs *list = to_ib_umem_phyrs(umem);
-	const struct phyr *first = ib_umem_phyr(list, 0);
-	struct rxe_mr_phyrs *map = &mr->phyrs;
-	u64 nr_blocks, bits = 0;
-	unsigned long i;
 
 	if ((mr->access & IB_ACCESS_FLUSH_PERSISTENT) &&
 	    !rxe_phyrs_are_pmem(list)) {
 		rxe_dbg_mr(mr, "Page can't be persistent\n");
 		return -EINVAL;
 	}
-
-	if (list->nr == 1) {
-		map->va = phys_to_virt(first->addr);
-		map->form = RXE_PHYR_ONE;
-		return 0;
-	}
-
-	/*
-	 * The first border may be anywhere on the grid, so what the block size
-	 * has to divide is the lengths between borders.  With one border there
-	 * are none, and blocks that either side fits in make do.
-	 */
-	for (i = 1; i + 1 < list->nr; i++)
-		bits |= ib_umem_phyr(list, i)->len;
-	if (list->nr == 2)
-		map->block_shift = fls64(max(first->len,
-					     ib_umem_phyr(list, 1)->len) - 1);
-	else
-		map->block_shift = __ffs64(bits);
-	map->block_offset = -(u64)first->len & (BIT_ULL(map->block_shift) - 1);
-	nr_blocks = ((map->block_offset + umem->length - 1) >>
-		     map->block_shift) + 1;
-
-	/* A look at a table is worth some memory, but not any amount of it. */
-	if (map->block_shift < BITS_PER_LONG && nr_blocks <= 2 * list->nr &&
-	    !rxe_phyr_fill_blocks(map, list, nr_blocks))
-		return 0;
-	return rxe_phyr_fill_starts(map, list);
+	return ib_phyr_map_init(&mr->phyrs, list);
 }
 ALLOW_ERROR_INJECTION(rxe_phyr_init, ERRNO);
-
-void rxe_phyr_free(struct rxe_mr *mr)
-{
-	if (mr->phyrs.form == RXE_PHYR_BLOCKS)
-		kvfree(mr->phyrs.blocks);
-	else if (mr->phyrs.form == RXE_PHYR_RANGES)
-		kvfree(mr->phyrs.starts);
-	mr->phyrs.form = RXE_PHYR_NONE;
-}

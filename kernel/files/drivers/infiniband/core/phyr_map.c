@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * From an offset into user memory to a kernel address
+ *
+ * What has to be made and searched for that; include/rdma/ib_phyr_map.h has the
+ * forms and the look-up itself.
+ */
+
+#include <linux/export.h>
+#include <linux/slab.h>
+#include <rdma/ib_phyr_map.h>
+
+/**
+ * ib_phyr_map_search - find the range that holds a byte
+ * @map: a map in the form of ranges
+ * @off: offset of the byte, less than @map->length
+ * @miss: index of a range that does not hold it, where to look first
+ *
+ * For ib_phyr_map_va(), which is what drivers call.  @miss is what it found in
+ * @map->last_hit, which may be another range by now.
+ *
+ * Context: Any context, and from any number of threads at once.
+ * Return: index of the range.
+ */
+unsigned long ib_phyr_map_search(struct ib_phyr_map *map, size_t off,
+				 unsigned long miss)
+{
+	const size_t *starts = map->starts;
+	unsigned long lo = 0, hi = map->list->nr;
+	unsigned long i;
+
+	if (off < starts[miss]) {
+		hi = miss;
+	} else {
+		lo = miss + 1;
+		if (off < starts[lo + 1])
+			hi = lo + 1;
+	}
+
+	/* The first byte of lo is at or before off, that of hi behind it. */
+	while (hi - lo > 1) {
+		i = lo + (hi - lo) / 2;
+		if (off < starts[i])
+			hi = i;
+		else
+			lo = i;
+	}
+	WRITE_ONCE(map->last_hit, lo);
+	return lo;
+}
+EXPORT_SYMBOL(ib_phyr_map_search);
+
+static int ib_phyr_map_fill_blocks(struct ib_phyr_map *map,
+				   const struct ib_umem_phyrs *list,
+				   unsigned long nr_blocks)
+{
+	u64 size = BIT_ULL(map->block_shift);
+	u64 off = map->block_offset;
+	unsigned long i, block = 0;
+
+	map->blocks = kvmalloc_array(nr_blocks, sizeof(*map->blocks),
+				     GFP_KERNEL | __GFP_NOWARN);
+	if (!map->blocks)
+		return -ENOMEM;
+
+	/* Only the first range may start inside a block, the first one. */
+	for (i = 0; i < list->nr; i++) {
+		const struct phyr *phyr = ib_umem_phyr(list, i);
+		void *va = phys_to_virt(phyr->addr) - (off & (size - 1));
+
+		off += phyr->len;
+		for (; block < nr_blocks && block * size < off; block++) {
+			map->blocks[block] = va;
+			va += size;
+		}
+	}
+	map->block_mask = size - 1;
+	map->form = IB_PHYR_MAP_BLOCKS;
+	return 0;
+}
+
+static int ib_phyr_map_fill_starts(struct ib_phyr_map *map,
+				   const struct ib_umem_phyrs *list)
+{
+	unsigned long i;
+	size_t off = 0;
+
+	map->starts = kvmalloc_array(list->nr + 1, sizeof(*map->starts),
+				     GFP_KERNEL | __GFP_NOWARN);
+	if (!map->starts)
+		return -ENOMEM;
+
+	for (i = 0; i < list->nr; i++) {
+		map->starts[i] = off;
+		off += ib_umem_phyr(list, i)->len;
+	}
+	map->starts[i] = off;
+	map->last_hit = 0;
+	map->form = IB_PHYR_MAP_RANGES;
+	return 0;
+}
+
+/**
+ * ib_phyr_map_init - make a map of user memory
+ * @map: the map, which need not be initialised
+ * @list: the ranges; they stay the caller's and have to outlive the map
+ *
+ * Context: Process context.  May sleep.
+ * Return: 0, or -ENOMEM with nothing to free.
+ */
+int ib_phyr_map_init(struct ib_phyr_map *map, const struct ib_umem_phyrs *list)
+{
+	const struct phyr *first = ib_umem_phyr(list, 0);
+	u64 nr_blocks, bits = 0;
+	unsigned long i;
+
+	*map = (struct ib_phyr_map){ .length = list->umem.length, .list = list };
+
+	if (list->nr == 1) {
+		map->va = phys_to_virt(first->addr);
+		map->form = IB_PHYR_MAP_ONE;
+		return 0;
+	}
+
+	/*
+	 * The first border may be anywhere on the grid, so what the block size
+	 * has to divide is the lengths between borders.  With one border there
+	 * are none, and blocks that either side fits in make do.
+	 */
+	for (i = 1; i + 1 < list->nr; i++)
+		bits |= ib_umem_phyr(list, i)->len;
+	if (list->nr == 2)
+		map->block_shift = fls64(max(first->len,
+					     ib_umem_phyr(list, 1)->len) - 1);
+	else
+		map->block_shift = __ffs64(bits);
+	map->block_offset = -(u64)first->len & (BIT_ULL(map->block_shift) - 1);
+	nr_blocks = ((map->block_offset + map->length - 1) >>
+		     map->block_shift) + 1;
+
+	/*
+	 * A look at a table is worth some memory, but not any amount of it.  A
+	 * block is a page at least, so that with many blocks to a range it all
+	 * takes fewer than the 16 bytes a page of an array of pages.
+	 */
+	if (map->block_shift < BITS_PER_LONG && nr_blocks <= 8 * list->nr &&
+	    !ib_phyr_map_fill_blocks(map, list, nr_blocks))
+		return 0;
+	return ib_phyr_map_fill_starts(map, list);
+}
+EXPORT_SYMBOL(ib_phyr_map_init);
+
+/**
+ * ib_phyr_map_free - free what a map has allocated
+ * @map: the map, or zeroes
+ *
+ * Context: As kvfree(): preemptible, or an interrupt that is not an NMI.
+ */
+void ib_phyr_map_free(struct ib_phyr_map *map)
+{
+	if (map->form == IB_PHYR_MAP_BLOCKS)
+		kvfree(map->blocks);
+	else if (map->form == IB_PHYR_MAP_RANGES)
+		kvfree(map->starts);
+	map->form = IB_PHYR_MAP_NONE;
+}
+EXPORT_SYMBOL(ib_phyr_map_free);
+
+/**
+ * ib_phyr_map_bytes - memory that a map takes besides itself
+ * @map: the map
+ *
+ * Return: bytes, without those of the ranges.
+ */
+size_t ib_phyr_map_bytes(const struct ib_phyr_map *map)
+{
+	switch (map->form) {
+	case IB_PHYR_MAP_BLOCKS:
+		return (((map->block_offset + map->length - 1) >>
+			 map->block_shift) + 1) * sizeof(*map->blocks);
+	case IB_PHYR_MAP_RANGES:
+		return (map->list->nr + 1) * sizeof(*map->starts);
+	default:
+		return 0;
+	}
+}
+EXPORT_SYMBOL(ib_phyr_map_bytes);
