@@ -44,6 +44,19 @@ const char *page_memory_name(enum page_memory_kind kind)
 	return kinds[kind].name;
 }
 
+bool page_memory_parse(const char *name, enum page_memory_kind *kind)
+{
+	unsigned int i;
+
+	for (i = 0; i < PAGE_MEMORY_KINDS; i++) {
+		if (!strcmp(name, kinds[i].name)) {
+			*kind = i;
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool is_hugetlb(enum page_memory_kind kind)
 {
 	return kind == PAGE_MEMORY_2M || kind == PAGE_MEMORY_1G;
@@ -73,7 +86,7 @@ static bool hugetlb_number(const struct page_memory_ctx *ctx, const char *file,
 static void explain_no_hugepages(const struct page_memory_ctx *ctx, int error)
 {
 	const char *name = kinds[ctx->kind].name;
-	uint64_t needed = ctx->one_page ? 1 : ctx->mapped / ctx->page_size;
+	uint64_t needed = ctx->flags & PAGE_MEMORY_ONE_PAGE ? 1 : ctx->mapped / ctx->page_size;
 	uint64_t total, unused, reserved;
 
 	fprintf(stderr, " Couldn't map %" PRIu64 " hugepage(s) of %s: %s\n",
@@ -187,6 +200,35 @@ fail:
 	if (fd >= 0)
 		close(fd);
 	return MAP_FAILED;
+}
+
+/*
+ * Pages that are touched in the order of their addresses are taken from the
+ * kernel's free memory as it lies there, which may be in runs. In an order that
+ * is random, and the same each time, they are not.
+ */
+static int touch_scattered(const struct page_memory_ctx *ctx, void *addr)
+{
+	uint64_t pages = ctx->mapped / ctx->page_size, state = 1, i, j, page;
+	uint64_t *order = calloc(pages, sizeof(*order));
+	volatile char *byte = addr;
+
+	if (!order) {
+		fprintf(stderr, " Out of memory\n");
+		return 1;
+	}
+	for (i = 0; i < pages; i++) {
+		state = state * UINT64_C(6364136223846793005) + 1;
+		j = (state >> 33) % (i + 1);
+		order[i] = order[j];
+		order[j] = i;
+	}
+	for (i = 0; i < pages; i++) {
+		page = order[i];
+		byte[page * ctx->page_size] = 1;
+	}
+	free(order);
+	return 0;
 }
 
 /* One write a page makes it present and writable in the page table */
@@ -323,14 +365,19 @@ static int page_memory_allocate_buffer(struct memory_ctx *base, int alignment,
 
 	if (!is_hugetlb(ctx->kind))
 		map = map_anonymous(ctx);
-	else if (ctx->one_page)
+	else if (ctx->flags & PAGE_MEMORY_ONE_PAGE)
 		map = map_one_page(ctx);
 	else
 		map = map_hugetlb(ctx);
 	if (map == MAP_FAILED)
 		return 1;
 
-	touch(ctx, map);
+	if (!(ctx->flags & PAGE_MEMORY_SCATTERED))
+		touch(ctx, map);
+	else if (touch_scattered(ctx, map)) {
+		munmap(map, ctx->mapped);
+		return 1;
+	}
 	if (ctx->kind == PAGE_MEMORY_THP)
 		check_thp(ctx, map);
 	*addr = map;
@@ -348,7 +395,8 @@ static int page_memory_free_buffer(struct memory_ctx *base, int dmabuf_fd,
 	return munmap(addr, page_memory(base)->mapped);
 }
 
-struct memory_ctx *page_memory_create(enum page_memory_kind kind, bool one_page)
+struct memory_ctx *page_memory_create(enum page_memory_kind kind,
+				      unsigned int flags)
 {
 	struct page_memory_ctx *ctx = calloc(1, sizeof(*ctx));
 
@@ -365,6 +413,10 @@ struct memory_ctx *page_memory_create(enum page_memory_kind kind, bool one_page)
 	ctx->base.copy_buffer_to_host = memcpy;
 	ctx->base.copy_buffer_to_buffer = memcpy;
 	ctx->kind = kind;
-	ctx->one_page = one_page && is_hugetlb(kind);
+	if (!is_hugetlb(kind))
+		flags &= ~PAGE_MEMORY_ONE_PAGE;
+	if (kind != PAGE_MEMORY_4K)
+		flags &= ~PAGE_MEMORY_SCATTERED;
+	ctx->flags = flags;
 	return &ctx->base;
 }

@@ -13,11 +13,17 @@ enum page_memory_kind {
 	PAGE_MEMORY_KINDS,
 };
 
+enum page_memory_flags {
+	/* One hugetlb page mapped over and over, however large the buffer */
+	PAGE_MEMORY_ONE_PAGE	= 1 << 0,
+	/* 4K pages touched in random order, so that they are not in runs */
+	PAGE_MEMORY_SCATTERED	= 1 << 1,
+};
+
 struct page_memory_ctx {
 	struct memory_ctx base;
 	enum page_memory_kind kind;
-	/* One hugetlb page mapped over and over, however large the buffer */
-	bool one_page;
+	unsigned int flags;
 	/* Set by allocate_buffer, in bytes */
 	uint64_t page_size;
 	uint64_t mapped;
@@ -27,13 +33,15 @@ struct page_memory_ctx {
 
 /* The name of a kind on the command line and in reports */
 const char *page_memory_name(enum page_memory_kind kind);
+bool page_memory_parse(const char *name, enum page_memory_kind *kind);
 
 /*
  * Host memory mapped by pages of one kind. A buffer is rounded up to a whole
  * number of them, starts at a multiple of their size and has been written to,
  * once a page, when allocate_buffer returns. Messages go to stderr.
  */
-struct memory_ctx *page_memory_create(enum page_memory_kind kind, bool one_page);
+struct memory_ctx *page_memory_create(enum page_memory_kind kind,
+				      unsigned int flags);
 
 /*
  * How many physically contiguous pieces the first size bytes of a buffer are

@@ -114,7 +114,9 @@ static int set_up(struct reg_mr_test *test)
 		return -1;
 	}
 
-	test->memory = page_memory_create(param->page_size, param->one_page);
+	test->memory = page_memory_create(param->page_size,
+					  (param->one_page ? PAGE_MEMORY_ONE_PAGE : 0) |
+					  (param->scattered ? PAGE_MEMORY_SCATTERED : 0));
 	if (!test->memory || test->memory->init(test->memory) ||
 	    test->memory->allocate_buffer(test->memory, 1, param->size, NULL,
 					  NULL, &test->buf, &can_init))

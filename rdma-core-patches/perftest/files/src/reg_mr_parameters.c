@@ -28,6 +28,7 @@ enum {
 	OPT_PAGE_SIZE = CHAR_MAX + 1,
 	OPT_MR_PATH,
 	OPT_ONE_PAGE,
+	OPT_SCATTERED,
 	OPT_WARMUP,
 	OPT_ODP,
 	OPT_JSON,
@@ -48,6 +49,7 @@ static const struct option options[] = {
 	{ "page_size",		required_argument,	NULL, OPT_PAGE_SIZE },
 	{ "mr_path",		required_argument,	NULL, OPT_MR_PATH },
 	{ "one_page",		no_argument,		NULL, OPT_ONE_PAGE },
+	{ "scattered",		no_argument,		NULL, OPT_SCATTERED },
 	{ "warmup",		required_argument,	NULL, OPT_WARMUP },
 	{ "odp",		no_argument,		NULL, OPT_ODP },
 	{ "out_json",		no_argument,		NULL, OPT_JSON },
@@ -78,6 +80,7 @@ static void usage(const char *argv0)
 	       "          of pages (IBV_ACCESS_PAGE_LIST) (default " MR_PATH_ENV ", or else phyr)\n"
 	       "      --one_page  Map one hugepage of --page_size over and over: for sizes beyond\n"
 	       "          the hugepages there are\n"
+	       "      --scattered  Touch 4K pages in random order, so that they are not in runs\n"
 	       "      --odp  Register for On Demand Paging\n"
 	       "      --warmup=<iters>  Registrations before the first one that counts (default %d)\n"
 	       "      --out_json  Save the report in a json file\n"
@@ -125,19 +128,6 @@ static bool parse_count(const char *arg, uint64_t min, uint64_t *count)
 
 	return parse_number(arg, &end, count) && !*end && *count >= min &&
 	       *count <= MAX_ITERS;
-}
-
-static bool parse_page_size(const char *arg, enum page_memory_kind *kind)
-{
-	int i;
-
-	for (i = 0; i < PAGE_MEMORY_KINDS; i++) {
-		if (!strcmp(arg, page_memory_name(i))) {
-			*kind = i;
-			return true;
-		}
-	}
-	return false;
 }
 
 static bool parse_mr_path(const char *arg, bool *page_list)
@@ -201,6 +191,8 @@ static enum reg_mr_parse check(struct reg_mr_parameters *param, bool path_given)
 	if (param->one_page && param->page_size != PAGE_MEMORY_2M &&
 	    param->page_size != PAGE_MEMORY_1G)
 		return bad_usage("--one_page", "there are no hugepages to repeat, add --page_size=2M or --page_size=1G");
+	if (param->scattered && param->page_size != PAGE_MEMORY_4K)
+		return bad_usage("--scattered", "only pages of 4K can be, leave it or --page_size out");
 	return settle_mr_path(param, path_given);
 }
 
@@ -255,7 +247,7 @@ enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 			printf("Version: %s\n", VERSION);
 			return REG_MR_EXIT;
 		case OPT_PAGE_SIZE:
-			if (!parse_page_size(optarg, &param->page_size))
+			if (!page_memory_parse(optarg, &param->page_size))
 				return bad_value("--page_size", optarg, "use 4K, thp, 2M or 1G");
 			break;
 		case OPT_MR_PATH:
@@ -265,6 +257,9 @@ enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 			break;
 		case OPT_ONE_PAGE:
 			param->one_page = true;
+			break;
+		case OPT_SCATTERED:
+			param->scattered = true;
 			break;
 		case OPT_WARMUP:
 			if (!parse_count(optarg, 0, &param->warmup))

@@ -14,6 +14,7 @@ struct reg_mr_parameters {
 	uint64_t warmup;
 	enum page_memory_kind page_size;
 	bool one_page;
+	bool scattered;
 	bool page_list;			/* --mr_path=pages */
 	bool odp;
 	bool report_cycles;

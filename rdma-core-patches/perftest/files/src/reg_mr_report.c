@@ -85,7 +85,7 @@ void reg_mr_print_info(const struct reg_mr_info *info)
 	printf(" MR path         : %s\n", reg_mr_path_name(param));
 	printf(" Page size       : %s\n", page_memory_name(param->page_size));
 	printf(" Memory mapped   : %" PRIu64 " bytes%s\n", memory->mapped,
-	       memory->one_page ? ", all of them the same one page" : "");
+	       memory->flags & PAGE_MEMORY_ONE_PAGE ? ", all of them the same one page" : "");
 	if (param->page_size == PAGE_MEMORY_THP)
 		printf(" Really THP      : %" PRIu64 " bytes\n", memory->thp);
 	printf(" Warm-up         : %" PRIu64 "\n", param->warmup);
@@ -241,7 +241,8 @@ static void json_info(FILE *f, const struct reg_mr_info *info)
 	fprintf(f, "\"mapped_bytes\": %" PRIu64 ",\n", info->memory->mapped);
 	if (param->page_size == PAGE_MEMORY_THP)
 		fprintf(f, "\"thp_bytes\": %" PRIu64 ",\n", info->memory->thp);
-	fprintf(f, "\"one_page\": %s,\n", info->memory->one_page ? "true" : "false");
+	fprintf(f, "\"one_page\": %s,\n", info->memory->flags & PAGE_MEMORY_ONE_PAGE ? "true" : "false");
+	fprintf(f, "\"scattered\": %s,\n", info->memory->flags & PAGE_MEMORY_SCATTERED ? "true" : "false");
 	fprintf(f, "\"warmup\": %" PRIu64 ",\n", param->warmup);
 	if (info->mhz)
 		fprintf(f, "\"mhz\": %.10g\n", info->mhz);
