@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # What scripts/tree-check asks of the kernel's series. Uses its DIR, TREE, HEAD, TMP.
 
-FOLDERS='mm lib drivers/infiniband drivers/dma-buf drivers/vfio'
+FOLDERS='mm lib kernel/dma drivers/infiniband drivers/dma-buf drivers/vfio samples'
 
 kmake() {
 	local obj=$1 options
@@ -30,11 +30,13 @@ objects() {
 	done
 }
 
-# warnings LOG: those in files of the series, without line numbers, which move.
-warnings() {
-	sed -n 's:^\(\.\./\)*\([^: ]*\)\:[0-9]*\:\([0-9]*\:\)\? \(warning\|error\)\: :\2\: :p' "$1" | LC_ALL=C sort -u |
-		grep -F -f <(touched) || true
+# all_warnings LOG: without line numbers, which move.
+all_warnings() {
+	sed -n 's:^\(\.\./\)*\([^: ]*\)\:[0-9]*\:\([0-9]*\:\)\? \(warning\|error\)\: :\2\: :p' "$1" | LC_ALL=C sort -u
 }
+
+# warnings LOG: those in files of the series.
+warnings() { all_warnings "$1" | grep -F -f <(touched) || true; }
 
 # recheck OBJ ARGS...: the touched objects once more with ARGS; prints their warnings.
 recheck() {
@@ -87,15 +89,16 @@ checkpatch() {
 
 # Debian's sparse does not know __typeof_unqual__ yet, and kbuild leaves out one
 # that does not, with no more than a warning.
+CHECKER='CHECK=sparse -D__typeof_unqual__=__typeof__'
+
 sparse() {
-	local checker='CHECK=sparse -D__typeof_unqual__=__typeof__'
 	checkout base
 	kmake obj-base olddefconfig >/dev/null 2>&1
-	recheck obj-base C=2 "$checker" >"$TMP/sparse.base" || { cat "$TMP/sparse.base"; return 1; }
+	recheck obj-base C=2 "$CHECKER" >"$TMP/sparse.base" || { cat "$TMP/sparse.base"; return 1; }
 	! grep 'is not available or not up to date' "$TMP/recheck.log" || exit 77
 	checkout "$HEAD"
 	kmake obj-base olddefconfig >/dev/null 2>&1
-	recheck obj-base C=2 "$checker" >"$TMP/sparse.head" || { cat "$TMP/sparse.head"; return 1; }
+	recheck obj-base C=2 "$CHECKER" >"$TMP/sparse.head" || { cat "$TMP/sparse.head"; return 1; }
 	# Which is what it makes of every MODULE_LICENSE().
 	LC_ALL=C comm -13 "$TMP/sparse.base" "$TMP/sparse.head" | grep -v ': bad constant expression$' && return 1
 	return 0
@@ -112,6 +115,22 @@ builds_32bit() {
 	# shellcheck disable=SC2086 # a list of folders
 	kmake "$obj" ARCH=i386 $list >"$TMP/build.log" 2>&1 || { tail -n 20 "$TMP/build.log"; return 1; }
 	warnings "$TMP/build.log" | grep . && return 1
+	return 0
+}
+
+# What the series does to every RDMA driver, none of which it edits but two.
+rdma_drivers() {
+	local commit line
+	for commit in base "$HEAD"; do
+		checkout "$commit"
+		configure_step obj-rdma "$TOP"/kernel/configs/{base,rdma}.config || return 1
+		while read -r line; do
+			grep -qx "$line" "$TREE/obj-rdma/.config" || { echo "Kconfig does not take '$line'"; return 1; }
+		done < <(grep '^CONFIG_' "$TOP/kernel/configs/rdma.config")
+		kmake obj-rdma W=1 C=1 "$CHECKER" drivers/infiniband/ >"$TMP/build.log" 2>&1 || { tail -n 20 "$TMP/build.log"; return 1; }
+		all_warnings "$TMP/build.log" >"$TMP/rdma.$commit"
+	done
+	LC_ALL=C comm -13 "$TMP/rdma.base" "$TMP/rdma.$HEAD" | grep -v ': bad constant expression$' && return 1
 	return 0
 }
 
@@ -141,6 +160,7 @@ check_kernel() {
 	done
 	[[ ! $QUICK ]] || return 0
 	check "sparse" sparse
+	check "every RDMA driver, no new warnings" rdma_drivers
 	check "i386 with PAE" builds_32bit -pae CONFIG_X86_PAE=y
 	check "i386 without PAE" builds_32bit '' '# CONFIG_X86_PAE is not set'
 	check "no file that Debian patches" debian_patches
