@@ -231,7 +231,7 @@ static int reg_alone(struct run *run)
 	return err ? err : dereg(run);
 }
 
-/* The device does it, but its provider has no such call: ask the kernel. */
+/* All that can be changed. ibv_rereg_mr() has no errno to give: ask the kernel. */
 static int rereg(struct run *run)
 {
 	struct ib_uverbs_rereg_mr_resp resp;
@@ -247,9 +247,13 @@ static int rereg(struct run *run)
 		.body = {
 			.response = (uintptr_t)&resp,
 			.mr_handle = run->mr->handle,
-			.flags = IBV_REREG_MR_CHANGE_PD | IBV_REREG_MR_CHANGE_ACCESS,
+			.flags = IBV_REREG_MR_CHANGE_PD | IBV_REREG_MR_CHANGE_ACCESS |
+				 IBV_REREG_MR_CHANGE_TRANSLATION,
+			.start = (uintptr_t)mr_start(run),
+			.length = run->area.mr_len,
+			.hca_va = (uintptr_t)mr_start(run),
 			.pd_handle = other_pd->handle,
-			.access_flags = IBV_ACCESS_LOCAL_WRITE,
+			.access_flags = IBV_ACCESS_LOCAL_WRITE | run->path_flag,
 		},
 	};
 
@@ -624,13 +628,13 @@ static void sweep_transfers(struct run *run, unsigned int path)
 	run->len = len;
 }
 
-static void sweep_rereg(struct run *run)
+static void sweep_rereg(struct run *run, unsigned int path)
 {
 	struct tally tally = { 0 };
 
-	run->path_flag = 0;
+	run->path_flag = paths[path].flag;
 	sweep(&rereging, run, &tally);
-	report(&tally, "rereg %s", run->memory->name);
+	report(&tally, "%s rereg %s", paths[path].name, run->memory->name);
 }
 
 static void sweep_memory(const struct memory *memory, bool soak)
@@ -650,8 +654,9 @@ static void sweep_memory(const struct memory *memory, bool soak)
 	sweep_calls(&run);
 	sweep_pin(&run, false);
 	sweep_pin(&run, true);
-	if (memory->transfers || soak)
-		sweep_rereg(&run);
+	for (unsigned int i = 0; i < ARRAY_SIZE(paths); i++)
+		if (memory->transfers || soak)
+			sweep_rereg(&run, i);
 	area_destroy(&run.area);
 }
 

@@ -23,6 +23,7 @@
 
 static struct options {
 	const char *device;
+	const char *address;
 	const char *kinds;
 	const char *ops;
 	const char *path;
@@ -54,13 +55,26 @@ static size_t max_length(const struct test *t)
 	return t->x.mr_len < t->y.mr_len ? t->x.mr_len : t->y.mr_len;
 }
 
-static void post_send(struct test *t, int side, struct ibv_send_wr *wr)
+static void post(struct test *t, int side, struct ibv_send_wr *wr, bool quiet)
 {
 	struct ibv_send_wr *bad;
-	int err = ibv_post_send(t->rc.qp[side], wr, &bad);
+	int err;
 
+	wr->send_flags |= quiet ? 0 : IBV_SEND_SIGNALED;
+	err = ibv_post_send(t->rc.qp[side], wr, &bad);
 	if (err)
 		die("ibv_post_send: %s", strerror(err));
+}
+
+static void post_send(struct test *t, int side, struct ibv_send_wr *wr)
+{
+	post(t, side, wr, false);
+}
+
+/* siw sends what is not signalled from the pages themselves. */
+static bool is_quiet(struct test *t)
+{
+	return t->rc.address && rng_next(&t->rng) & 1;
 }
 
 static bool wait_for(struct test *t, int side, enum ibv_wc_status want)
@@ -71,6 +85,21 @@ static bool wait_for(struct test *t, int side, enum ibv_wc_status want)
 		return true;
 	return FAIL(t, "completion \"%s\", expected \"%s\"",
 		    ibv_wc_status_str(wc.status), ibv_wc_status_str(want));
+}
+
+/* iWARP completes a write when it is sent: a message behind it says it is there. */
+static bool has_arrived(struct test *t)
+{
+	struct ibv_sge nothing = { .addr = t->y.iova[0], .lkey = t->y.mr[0]->lkey };
+	struct ibv_recv_wr recv = { .sg_list = &nothing, .num_sge = 1 }, *bad;
+	struct ibv_send_wr send = { .opcode = IBV_WR_SEND };
+
+	if (!t->rc.address)
+		return true;
+	if (ibv_post_recv(t->rc.qp[1], &recv, &bad))
+		die("ibv_post_recv failed");
+	post_send(t, 0, &send);
+	return wait_for(t, 0, IBV_WC_SUCCESS) && wait_for(t, 1, IBV_WC_SUCCESS);
 }
 
 static bool check_spans(struct test *t, const struct span *dst, const struct span *src)
@@ -101,6 +130,7 @@ static bool op_send(struct test *t)
 	struct ibv_sge ssge[MAX_SEGMENTS], rsge[MAX_SEGMENTS];
 	struct ibv_recv_wr recv = { .sg_list = rsge }, *bad;
 	struct ibv_send_wr send = { .sg_list = ssge, .opcode = IBV_WR_SEND };
+	bool quiet = is_quiet(t);
 	struct span src, dst;
 
 	pick_ends(t, &dst, t->rc.max_sge, &src, t->rc.max_sge);
@@ -108,8 +138,8 @@ static bool op_send(struct test *t)
 	send.num_sge = span_sges(&src, ssge);
 	if (ibv_post_recv(t->rc.qp[1], &recv, &bad))
 		die("ibv_post_recv failed");
-	post_send(t, 0, &send);
-	if (!wait_for(t, 0, IBV_WC_SUCCESS) || !wait_for(t, 1, IBV_WC_SUCCESS))
+	post(t, 0, &send, quiet);
+	if ((!quiet && !wait_for(t, 0, IBV_WC_SUCCESS)) || !wait_for(t, 1, IBV_WC_SUCCESS))
 		return false;
 	span_copy_shadow(&dst, &src);
 	return check_spans(t, &dst, &src);
@@ -122,16 +152,17 @@ static bool rdma(struct test *t, bool read)
 		.sg_list = sge,
 		.opcode = read ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE,
 	};
-	unsigned int dst_max = read ? t->rc.max_sge : 1;
+	unsigned int dst_max = read ? t->rc.max_sge_rd : 1;
 	unsigned int src_max = read ? 1 : t->rc.max_sge;
+	bool quiet = !read && is_quiet(t);
 	struct span src, dst, *local = read ? &dst : &src, *remote = read ? &src : &dst;
 
 	pick_ends(t, &dst, dst_max, &src, src_max);
 	wr.num_sge = span_sges(local, sge);
 	wr.wr.rdma.remote_addr = span_addr(remote, 0);
 	wr.wr.rdma.rkey = remote->area->mr[remote->which]->rkey;
-	post_send(t, 0, &wr);
-	if (!wait_for(t, 0, IBV_WC_SUCCESS))
+	post(t, 0, &wr, quiet);
+	if ((!quiet && !wait_for(t, 0, IBV_WC_SUCCESS)) || (!read && !has_arrived(t)))
 		return false;
 	span_copy_shadow(&dst, &src);
 	return check_spans(t, &dst, &src);
@@ -455,6 +486,16 @@ static const struct layout layouts[] = {
 	{ "2G", "1G", 2 * GiB, 2 * GiB },
 };
 
+/* siw goes by the address of the memory and does not look at the IOVA. */
+static int register_area(struct test *t, struct area *a)
+{
+	int err = area_register(a, t->rc.pd, t->access, &t->rng);
+
+	if (t->rc.address)
+		a->iova[1] = a->iova[0];
+	return err;
+}
+
 /*
  * Registration itself: that it works or fails as it should, and how many pins it
  * holds, which tells the paths apart: the page array holds one a page, ranges one
@@ -466,22 +507,25 @@ static bool register_x(struct test *t, const struct layout *l, const char *path)
 	size_t first = (uintptr_t)start / PAGE_4K;
 	size_t last = ((uintptr_t)start + t->x.mr_len - 1) / PAGE_4K;
 	size_t pages = last - first + 1, folio = kind_page_size(l->kind);
-	bool page_list = opt.stock || !strcmp(path, "pages");
+	bool odp = !strcmp(path, "odp");
+	bool page_list = !odp && (opt.stock || !strcmp(path, "pages"));
 	struct pin_counters before = pin_counters_read();
-	int err = area_register(&t->x, t->rc.pd, t->access, &t->rng);
+	int err = register_area(t, &t->x);
 	uint64_t pins = pins_held_since(before) / ARRAY_SIZE(t->x.mr);
 	bool pass;
 
 	ktap_note("%s %s: %zu bytes from MR offset %zu of %s, %zu pages in %zu ranges, %llu pins",
 		  path, l->name, t->x.mr_len, t->x.mr_off, l->kind, pages,
 		  count_ranges(start, t->x.mr_len), (unsigned long long)pins);
-	if (page_list && pages > PAGE_LIST_MAX_PAGES) {
+	if (page_list && !t->rc.address && pages > PAGE_LIST_MAX_PAGES) {
 		ktap_result(err == ENOMEM, "%s %s is too large for a page array: %s",
 			    path, l->name, errno_name(err));
 		return false;
 	}
 	if (err)
 		pass = false;
+	else if (odp)
+		pass = !pins;
 	else if (page_list)
 		pass = pins == pages;
 	else if (!strcmp(l->kind, "mixed"))
@@ -528,16 +572,21 @@ static void run_path(const char *path)
 	const char *why;
 	int err;
 
-	rc_open(&t.rc, opt.device);
+	if (opt.address)
+		rc_open_cm(&t.rc, opt.device, opt.address);
+	else
+		rc_open(&t.rc, opt.device);
 	if (!strcmp(path, "pages"))
 		t.access |= IBV_ACCESS_PAGE_LIST;
+	if (!strcmp(path, "odp"))
+		t.access |= IBV_ACCESS_ON_DEMAND;
 	if (t.rc.flush)
 		t.access |= IBV_ACCESS_FLUSH_GLOBAL;
 	t.rng = rng_named(opt.seed, path);
 	why = area_create(&t.y, "4K", 4 * MiB, 77, 4 * MiB - 177, &t.rng);
 	if (why)
 		die("no memory to talk to: %s", why);
-	err = area_register(&t.y, t.rc.pd, t.access, &t.rng);
+	err = register_area(&t, &t.y);
 	if (err)
 		die("can't register 4 MiB: %s", strerror(err));
 	for (size_t i = 0; i < ARRAY_SIZE(layouts); i++)
@@ -554,10 +603,13 @@ static void parse(int argc, char **argv)
 	int c;
 
 	opt.seed = (uint64_t)getpid() << 32 ^ (uintptr_t)&c;
-	while ((c = getopt(argc, argv, "d:s:n:p:k:o:BS")) != -1) {
+	while ((c = getopt(argc, argv, "d:a:s:n:p:k:o:BS")) != -1) {
 		switch (c) {
 		case 'd':
 			opt.device = optarg;
+			break;
+		case 'a':
+			opt.address = optarg;
 			break;
 		case 's':
 			opt.seed = strtoull(optarg, NULL, 0);
@@ -581,18 +633,21 @@ static void parse(int argc, char **argv)
 			opt.stock = true;
 			break;
 		default:
-			fputs("phyr_traffic [-d DEVICE] [-s SEED] [-n ROUNDS] [-p phyr|pages|both]\n"
-			      "             [-k MEMORY,...] [-o OPERATION,...]\n"
+			fputs("phyr_traffic [-d DEVICE [-a ADDRESS]] [-s SEED] [-n ROUNDS]\n"
+			      "             [-p phyr|pages|both|odp] [-k MEMORY,...] [-o OPERATION,...]\n"
+			      "  -a  connect by rdma_cm: send, write and read only\n"
 			      "  -B  put a wrong byte beside each transfer: every test must fail\n"
 			      "  -S  this is a stock kernel: it has the page array only\n", stderr);
 			exit(2);
 		}
 	}
+	if (opt.address && !opt.ops)
+		opt.ops = "send,write,read";
 }
 
 int main(int argc, char **argv)
 {
-	static const char * const paths[] = { "phyr", "pages" };
+	static const char * const paths[] = { "phyr", "pages", "odp" };
 	struct pin_counters before, after;
 
 	parse(argc, argv);
@@ -600,13 +655,15 @@ int main(int argc, char **argv)
 	ktap_note("seed %#llx", (unsigned long long)opt.seed);
 	before = pin_counters_read();
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
-		if (!strcmp(opt.path, "both") || !strcmp(opt.path, paths[i]))
+		if ((!strcmp(opt.path, "both") && strcmp(paths[i], "odp")) ||
+		    !strcmp(opt.path, paths[i]))
 			run_path(paths[i]);
 	after = pin_counters_read();
 	ktap_note("pins: %llu taken, %llu given back",
 		  (unsigned long long)(after.acquired - before.acquired),
 		  (unsigned long long)(after.released - before.released));
 	ktap_result(after.acquired - before.acquired == after.released - before.released &&
-		    after.acquired > before.acquired, "every pin was given back");
+		    (after.acquired > before.acquired || !strcmp(opt.path, "odp")),
+		    "every pin was given back");
 	return ktap_finish();
 }

@@ -9,7 +9,6 @@
 #define CAP_FLUSH_GLOBAL (1ULL << 38)
 #define CAP_ATOMIC_WRITE (1ULL << 40)
 
-#define QUEUE_DEPTH 32
 #define WAIT_SECONDS 10
 
 struct ibv_context *device_open(const char *name)
@@ -48,13 +47,11 @@ static void find_gid(struct rc *rc, int entries)
 		die("port 1 has no GID");
 }
 
-void rc_open(struct rc *rc, const char *device)
+static void set_up(struct rc *rc, const char *device)
 {
 	struct ibv_device_attr_ex attr;
 	struct ibv_port_attr port;
 
-	memset(rc, 0, sizeof(*rc));
-	rc->ctx = device_open(device);
 	if (ibv_query_device_ex(rc->ctx, NULL, &attr))
 		die("ibv_query_device_ex: %m");
 	if (ibv_query_port(rc->ctx, 1, &port))
@@ -63,9 +60,11 @@ void rc_open(struct rc *rc, const char *device)
 		die("port 1 of %s is %s", device, ibv_port_state_str(port.state));
 	rc->active_mtu = port.active_mtu;
 	rc->timeout = 17;
-	find_gid(rc, port.gid_tbl_len);
+	if (!rc->address)
+		find_gid(rc, port.gid_tbl_len);
 
 	rc->max_sge = attr.orig_attr.max_sge;
+	rc->max_sge_rd = attr.orig_attr.max_sge_rd;
 	rc->atomic_write = attr.device_cap_flags_ex & CAP_ATOMIC_WRITE;
 	rc->flush = attr.device_cap_flags_ex & CAP_FLUSH_GLOBAL;
 	rc->windows = attr.orig_attr.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B;
@@ -74,10 +73,22 @@ void rc_open(struct rc *rc, const char *device)
 	if (!rc->pd)
 		die("ibv_alloc_pd: %m");
 	for (int i = 0; i < 2; i++) {
-		rc->cq[i] = ibv_create_cq(rc->ctx, 4 * QUEUE_DEPTH, NULL, NULL, 0);
+		rc->cq[i] = ibv_create_cq(rc->ctx, 4 * RC_QUEUE_DEPTH, NULL, NULL, 0);
 		if (!rc->cq[i])
 			die("ibv_create_cq: %m");
 	}
+}
+
+void rc_open(struct rc *rc, const char *device)
+{
+	*rc = (struct rc) { .ctx = device_open(device) };
+	set_up(rc, device);
+}
+
+void rc_open_cm(struct rc *rc, const char *device, const char *address)
+{
+	*rc = (struct rc) { .ctx = rc_cm_device(device), .address = address };
+	set_up(rc, device);
 }
 
 static struct ibv_qp *create_qp(struct rc *rc, struct ibv_cq *cq)
@@ -86,8 +97,8 @@ static struct ibv_qp *create_qp(struct rc *rc, struct ibv_cq *cq)
 		.send_cq = cq,
 		.recv_cq = cq,
 		.cap = {
-			.max_send_wr = QUEUE_DEPTH,
-			.max_recv_wr = QUEUE_DEPTH,
+			.max_send_wr = RC_QUEUE_DEPTH,
+			.max_recv_wr = RC_QUEUE_DEPTH,
 			.max_send_sge = rc->max_sge,
 			.max_recv_sge = rc->max_sge,
 		},
@@ -160,6 +171,7 @@ static void modify_qp(struct rc *rc, int side, enum ibv_mtu mtu)
 
 static void destroy_qps(struct rc *rc)
 {
+	rc_cm_disconnect(rc);
 	for (int i = 0; i < 2; i++) {
 		struct ibv_wc wc;
 
@@ -174,6 +186,10 @@ static void destroy_qps(struct rc *rc)
 void rc_connect(struct rc *rc, enum ibv_mtu mtu)
 {
 	destroy_qps(rc);
+	if (rc->address) {
+		rc_cm_connect(rc);
+		return;
+	}
 	for (int i = 0; i < 2; i++)
 		rc->qp[i] = create_qp(rc, rc->cq[i]);
 	for (int i = 0; i < 2; i++)
@@ -187,7 +203,8 @@ void rc_close(struct rc *rc)
 		ibv_destroy_cq(rc->cq[i]);
 	if (ibv_dealloc_pd(rc->pd))
 		die("ibv_dealloc_pd: %m");
-	ibv_close_device(rc->ctx);
+	if (!rc->address)
+		ibv_close_device(rc->ctx);
 }
 
 static double now(void)
