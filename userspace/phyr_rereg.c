@@ -390,6 +390,11 @@ static int to_on_demand(struct test *t, struct ibv_mr *mr)
 		     t->access | IBV_ACCESS_ON_DEMAND);
 }
 
+static int pinned_to_on_demand(struct test *t, struct ibv_mr *mr)
+{
+	return rereg(mr, CHANGE_ACCESS, NULL, NULL, 0, t->access | IBV_ACCESS_ON_DEMAND);
+}
+
 /* Of memory that isn't persistent, which has no name in verbs.h of rdma-core 56. */
 static int to_flush_persistent(struct test *t, struct ibv_mr *mr)
 {
@@ -439,6 +444,7 @@ static const struct failure {
 	{ "remote writing without local", remote_write_alone, EINVAL },
 	{ "another PD, and nothing mapped", pd_and_unmapped, EFAULT },
 	{ "memory on demand", to_on_demand, EOPNOTSUPP },
+	{ "pinned memory on demand", pinned_to_on_demand, EOPNOTSUPP },
 	{ "flushing to memory that isn't persistent", to_flush_persistent, EINVAL },
 	{ "a memory window bound to it", with_window, EBUSY },
 };
@@ -502,6 +508,58 @@ static bool queue_overflow(struct test *t)
 	return pass;
 }
 
+static enum ibv_wc_status post(struct test *t, struct ibv_send_wr *wr)
+{
+	struct ibv_send_wr *bad;
+
+	if (ibv_post_send(t->rc.qp[0], wr, &bad))
+		die("ibv_post_send: %m");
+	return rc_wait(&t->rc, 0).status;
+}
+
+/*
+ * A window is in the way until it is invalidated, which can be done but once: then
+ * there is no MR to let go of.  rxe reports what failed as flushed.
+ */
+static bool window_invalidated(struct test *t)
+{
+	struct ibv_mr *mr = reg(t, t->a.addr, CHUNK);
+	struct ibv_mw *mw = ibv_alloc_mw(t->rc.pd, IBV_MW_TYPE_2);
+	struct ibv_send_wr bind = { .opcode = IBV_WR_BIND_MW };
+	struct ibv_send_wr invalidate = { .opcode = IBV_WR_LOCAL_INV };
+	enum ibv_wc_status bound, once, twice;
+	int busy;
+	bool pass;
+
+	if (!mw)
+		die("ibv_alloc_mw: %m");
+	bind.bind_mw.mw = mw;
+	bind.bind_mw.rkey = ibv_inc_rkey(mw->rkey);
+	bind.bind_mw.bind_info = (struct ibv_mw_bind_info) {
+		.mr = mr,
+		.addr = (uintptr_t)mr->addr,
+		.length = mr->length,
+		.mw_access_flags = IBV_ACCESS_REMOTE_WRITE,
+	};
+	invalidate.invalidate_rkey = bind.bind_mw.rkey;
+	bound = post(t, &bind);
+	busy = rereg(mr, CHANGE_TRANS, NULL, t->b.addr, CHUNK, 0);
+	once = post(t, &invalidate);
+	twice = post(t, &invalidate);
+	rc_connect(&t->rc, t->rc.active_mtu);
+	pass = bound == IBV_WC_SUCCESS && busy == EBUSY && once == IBV_WC_SUCCESS &&
+	       twice != IBV_WC_SUCCESS;
+	if (!pass)
+		ktap_note("bound: %s; re-registered: %s; invalidated: %s, and again: %s",
+			  ibv_wc_status_str(bound), errno_name(busy), ibv_wc_status_str(once),
+			  ibv_wc_status_str(twice));
+	pass &= !rereg(mr, CHANGE_TRANS, NULL, t->b.addr, CHUNK, 0) &&
+		covers(t, mr, (uintptr_t)t->b.addr, t->b.addr, CHUNK, true);
+	if (ibv_dealloc_mw(mw))
+		die("ibv_dealloc_mw: %m");
+	return dereg(t, mr) && pass;
+}
+
 static const struct step {
 	const char *name;
 	bool (*run)(struct test *t);
@@ -512,6 +570,7 @@ static const struct step {
 	{ "access that the pages aren't pinned for", more_access },
 	{ "another PD", pd },
 	{ "everything at once", everything },
+	{ "an MR whose memory window was invalidated", window_invalidated },
 	{ "an MR that a full completion queue has stopped", queue_overflow },
 };
 

@@ -7,8 +7,12 @@
  */
 
 #include <linux/export.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <rdma/ib_phyr_map.h>
+
+/* Entries to go over before others may have the CPU. */
+#define IB_PHYR_MAP_BATCH	4096
 
 /**
  * ib_phyr_map_search - find the range that holds a byte
@@ -70,6 +74,8 @@ static int ib_phyr_map_fill_blocks(struct ib_phyr_map *map,
 
 		off += phyr->len;
 		for (; block < nr_blocks && block * size < off; block++) {
+			if (block % IB_PHYR_MAP_BATCH == IB_PHYR_MAP_BATCH - 1)
+				cond_resched();
 			map->blocks[block] = va;
 			va += size;
 		}
@@ -91,6 +97,8 @@ static int ib_phyr_map_fill_starts(struct ib_phyr_map *map,
 		return -ENOMEM;
 
 	for (i = 0; i < list->nr; i++) {
+		if (i % IB_PHYR_MAP_BATCH == IB_PHYR_MAP_BATCH - 1)
+			cond_resched();
 		map->starts[i] = off;
 		off += ib_umem_phyr(list, i)->len;
 	}
@@ -104,6 +112,10 @@ static int ib_phyr_map_fill_starts(struct ib_phyr_map *map,
  * ib_phyr_map_init - make a map of user memory
  * @map: the map, which need not be initialised
  * @list: the ranges; they stay the caller's and have to outlive the map
+ *
+ * A table can't be larger than INT_MAX bytes, in whichever form.  Memory of more
+ * ranges than that has entries for, on 64-bit 2^28, is -ENOMEM: 1 TiB of 4 KiB
+ * pages no two of which are in a row, or 512 TiB of such hugepages of 2 MiB.
  *
  * Context: Process context.  May sleep.
  * Return: 0, or -ENOMEM with nothing to free.
@@ -127,8 +139,11 @@ int ib_phyr_map_init(struct ib_phyr_map *map, const struct ib_umem_phyrs *list)
 	 * has to divide is the lengths between borders.  With one border there
 	 * are none, and blocks that either side fits in make do.
 	 */
-	for (i = 1; i + 1 < list->nr; i++)
+	for (i = 1; i + 1 < list->nr; i++) {
+		if (i % IB_PHYR_MAP_BATCH == IB_PHYR_MAP_BATCH - 1)
+			cond_resched();
 		bits |= ib_umem_phyr(list, i)->len;
+	}
 	if (list->nr == 2)
 		map->block_shift = fls64(max(first->len,
 					     ib_umem_phyr(list, 1)->len) - 1);

@@ -132,6 +132,8 @@ static bool rxe_phyrs_are_pmem(const struct ib_umem_phyrs *list)
 				      IORES_DESC_PERSISTENT_MEMORY) !=
 		    REGION_INTERSECTS)
 			return false;
+		if (i % 4096 == 4095)
+			cond_resched();
 	}
 	return true;
 }
