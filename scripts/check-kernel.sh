@@ -38,10 +38,13 @@ all_warnings() {
 # warnings LOG: those in files of the series.
 warnings() { all_warnings "$1" | grep -F -f <(touched) || true; }
 
+# What recheck looks at: all that the series touches, or what some of it does.
+OF=()
+
 # recheck OBJ ARGS...: the touched objects once more with ARGS; prints their warnings.
 recheck() {
 	local obj=$1 list
-	list=$(objects "$obj")
+	list=$(objects "$obj" "${OF[@]}")
 	[[ $list ]] || return 0
 	# shellcheck disable=SC2086 # a list of objects
 	kmake "$obj" "${@:2}" $list >"$TMP/recheck.log" 2>&1 || { tail -n 20 "$TMP/recheck.log"; return 1; }
@@ -55,15 +58,31 @@ folders() {
 	done
 }
 
+# step_folders COMMIT: those that a step can break, by what it touches.
+step_folders() {
+	local paths folder
+	paths=$(touched "$1^" "$1" | sed -e 's:^include/rdma/.*:drivers/infiniband/:' -e 's:^include/trace/events/rdma_core.h:drivers/infiniband/:')
+	if grep -q '^include/' <<<"$paths"; then
+		folders
+		return
+	fi
+	for folder in $FOLDERS; do
+		! grep -q "^$folder/" <<<"$paths" || echo "$folder/"
+	done
+}
+
 # A step's folders are built as they are (mostly from the cache), then its files with W=1.
 step_builds() {
 	local list
 	checkout "$1"
 	configure_step obj-base "$TOP/kernel/configs/base.config" || return 1
-	list=bzImage
-	[[ ! $QUICK ]] || list=$(folders)
+	list=bzImage OF=()
+	if [[ $QUICK ]]; then
+		list=$(step_folders "$1")
+		OF=("$1^" "$1")
+	fi
 	# shellcheck disable=SC2086 # a list of folders
-	kmake obj-base $list >"$TMP/build.log" 2>&1 || { tail -n 20 "$TMP/build.log"; return 1; }
+	[[ ! $list ]] || kmake obj-base $list >"$TMP/build.log" 2>&1 || { tail -n 20 "$TMP/build.log"; return 1; }
 	recheck obj-base W=1 >"$TMP/step.warnings" || { cat "$TMP/step.warnings"; return 1; }
 	LC_ALL=C comm -13 "$TMP/base.warnings" "$TMP/step.warnings" | grep . && return 1
 	return 0
