@@ -18,7 +18,7 @@
 #include "rc.h"
 
 #define MESSAGES 24
-#define LEN (4 * MiB)
+#define LEN (8 * MiB)
 #define HALF (LEN / 2)
 
 static const char *const traced[] = { "rxe_mr_copy", NULL };
