@@ -75,7 +75,10 @@ step_folders() {
 step_builds() {
 	local list
 	checkout "$1"
-	configure_step obj-base "$TOP/kernel/configs/base.config" || return 1
+	# The configuration is the one of the step before, unless this changes what there is.
+	if [[ ! $QUICK ]] || touched "$1^" "$1" | grep -q 'Kconfig'; then
+		configure_step obj-base "$TOP/kernel/configs/base.config" || return 1
+	fi
 	list=bzImage OF=()
 	if [[ $QUICK ]]; then
 		list=$(step_folders "$1")
