@@ -125,6 +125,19 @@ static void pick_ends(struct test *t, struct span *dst, unsigned int dst_max,
 	*dst = span_pick(to_x ? &t->x : &t->y, &t->rng, len, dst_max);
 }
 
+/* An SGE of no bytes may stand anywhere, and whatever key it has is not looked up. */
+static int with_empty(struct test *t, struct ibv_sge *sge, unsigned int n, unsigned int max)
+{
+	unsigned int at = rng_between(&t->rng, 0, n);
+
+	/* siw on the stock kernel oopses. */
+	if (n == max || opt.stock || rng_next(&t->rng) & 3)
+		return n;
+	memmove(&sge[at + 1], &sge[at], (n - at) * sizeof(*sge));
+	sge[at] = (struct ibv_sge) { .addr = rng_next(&t->rng), .lkey = rng_next(&t->rng) };
+	return n + 1;
+}
+
 static bool op_send(struct test *t)
 {
 	struct ibv_sge ssge[MAX_SEGMENTS], rsge[MAX_SEGMENTS];
@@ -134,8 +147,8 @@ static bool op_send(struct test *t)
 	struct span src, dst;
 
 	pick_ends(t, &dst, t->rc.max_sge, &src, t->rc.max_sge);
-	recv.num_sge = span_sges(&dst, rsge);
-	send.num_sge = span_sges(&src, ssge);
+	recv.num_sge = with_empty(t, rsge, span_sges(&dst, rsge), t->rc.max_sge);
+	send.num_sge = with_empty(t, ssge, span_sges(&src, ssge), t->rc.max_sge);
 	if (ibv_post_recv(t->rc.qp[1], &recv, &bad))
 		die("ibv_post_recv failed");
 	post(t, 0, &send, quiet);
@@ -158,7 +171,7 @@ static bool rdma(struct test *t, bool read)
 	struct span src, dst, *local = read ? &dst : &src, *remote = read ? &src : &dst;
 
 	pick_ends(t, &dst, dst_max, &src, src_max);
-	wr.num_sge = span_sges(local, sge);
+	wr.num_sge = with_empty(t, sge, span_sges(local, sge), read ? dst_max : src_max);
 	wr.wr.rdma.remote_addr = span_addr(remote, 0);
 	wr.wr.rdma.rkey = remote->area->mr[remote->which]->rkey;
 	post(t, 0, &wr, quiet);
@@ -339,6 +352,46 @@ static bool op_window(struct test *t)
 	return pass;
 }
 
+/*
+ * iWARP's writes complete whatever comes of them: the connection is dead after a bad
+ * one, and what is received by then has failed. Addresses may wrap around as well.
+ */
+static bool stream_bounds(struct test *t)
+{
+	bool read = rng_next(&t->rng) & 1;
+	size_t len = rng_between(&t->rng, 1, 10000);
+	struct span local = span_pick(&t->y, &t->rng, len, 1);
+	struct span near = span_pick(&t->x, &t->rng, len, 1);
+	uint64_t start = t->x.iova[near.which];
+	const uint64_t bad[] = {
+		start - rng_between(&t->rng, 1, len),
+		start + t->x.mr_len - len + rng_between(&t->rng, 1, len),
+		-rng_between(&t->rng, 1, len),
+	};
+	struct ibv_sge sge;
+	struct ibv_recv_wr recv = { }, *bad_recv;
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = span_sges(&local, &sge),
+		.opcode = read ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE,
+		.send_flags = IBV_SEND_SIGNALED,
+		.wr.rdma = { bad[rng_between(&t->rng, 0, 2)], t->x.mr[near.which]->rkey },
+	};
+	struct ibv_wc sent, received;
+
+	if (ibv_post_recv(t->rc.qp[1], &recv, &bad_recv))
+		die("ibv_post_recv failed");
+	post_send(t, 0, &wr);
+	received = rc_wait(&t->rc, 1);
+	sent = rc_wait(&t->rc, 0);
+	rc_connect(&t->rc, t->rc.active_mtu);
+	if (received.status == IBV_WC_SUCCESS || (read && sent.status == IBV_WC_SUCCESS))
+		return FAIL(t, "%s of %zu bytes at %#llx, MR from %#llx to %#llx, went through",
+			    read ? "a read" : "a write", len,
+			    (unsigned long long)wr.wr.rdma.remote_addr, (unsigned long long)start,
+			    (unsigned long long)(start + t->x.mr_len));
+	return check_spans(t, &near, &local);
+}
+
 /* Requests that leave the MR by some bytes at either end must change nothing. */
 static bool op_bounds(struct test *t)
 {
@@ -357,6 +410,8 @@ static bool op_bounds(struct test *t)
 	struct ibv_send_wr wr = { .sg_list = &sge, .opcode = opcode };
 	bool pass;
 
+	if (t->rc.address)
+		return stream_bounds(t);
 	if (rng_next(&t->rng) & 1)
 		addr = end - len + rng_between(&t->rng, 1, len);
 	else
@@ -635,14 +690,14 @@ static void parse(int argc, char **argv)
 		default:
 			fputs("phyr_traffic [-d DEVICE [-a ADDRESS]] [-s SEED] [-n ROUNDS]\n"
 			      "             [-p phyr|pages|both|odp] [-k MEMORY,...] [-o OPERATION,...]\n"
-			      "  -a  connect by rdma_cm: send, write and read only\n"
+			      "  -a  connect by rdma_cm: send, write, read and bounds only\n"
 			      "  -B  put a wrong byte beside each transfer: every test must fail\n"
 			      "  -S  this is a stock kernel: it has the page array only\n", stderr);
 			exit(2);
 		}
 	}
 	if (opt.address && !opt.ops)
-		opt.ops = "send,write,read";
+		opt.ops = "send,write,read,bounds";
 }
 
 int main(int argc, char **argv)
