@@ -7,6 +7,8 @@
 set -euo pipefail
 # shellcheck source=tests/guest/ktap.sh
 . "${BASH_SOURCE[0]%/*}/ktap.sh"
+# shellcheck source=tests/guest/selftests-rdma.sh
+. "${BASH_SOURCE[0]%/*}/selftests-rdma.sh"
 
 # gup_longterm and hugetlb_dio want files of a file system that is on a disk, and cow
 # wants something to swap to.
@@ -99,6 +101,7 @@ pinning() {
 # ksm_functional_tests, which waits for ksmd to get round.
 others() {
 	local name
+	rdma_scripts
 	for name in hugetlb-{madvise,mmap,mremap,shm} hugetlb_{dio,fault_after_madv,madv_vs_map} \
 		memfd_secret split_huge_page_test; do
 		run "$name" "$BIN/$name"
