@@ -89,13 +89,14 @@ static void explain_no_hugepages(const struct page_memory_ctx *ctx, int error)
 	uint64_t needed = ctx->flags & PAGE_MEMORY_ONE_PAGE ? 1 : ctx->mapped / ctx->page_size;
 	uint64_t total, unused, reserved;
 
-	fprintf(stderr, " Couldn't map %" PRIu64 " hugepage(s) of %s: %s\n",
-		needed, name, strerror(error));
+	fprintf(stderr, " --page_size=%s: couldn't map %" PRIu64 " hugepage(s): %s\n",
+		name, needed, strerror(error));
 
 	if (!hugetlb_number(ctx, "nr_hugepages", &total) ||
 	    !hugetlb_number(ctx, "free_hugepages", &unused) ||
 	    !hugetlb_number(ctx, "resv_hugepages", &reserved)) {
-		fprintf(stderr, " This machine has no hugepages of %s\n", name);
+		fprintf(stderr, " This machine has no hugepages of %s: choose another --page_size\n",
+			name);
 		return;
 	}
 
@@ -141,13 +142,42 @@ static void *map_aligned(const struct page_memory_ctx *ctx, int prot)
 	return map + head;
 }
 
+uint64_t page_memory_available(void)
+{
+	uint64_t total = 0, kb;
+	bool known = false;
+	char line[128];
+	FILE *f;
+
+	f = fopen("/proc/meminfo", "r");
+	if (!f)
+		return UINT64_MAX;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "MemAvailable: %" SCNu64 " kB", &kb) == 1)
+			known = true;
+		else if (sscanf(line, "SwapFree: %" SCNu64 " kB", &kb) != 1)
+			continue;
+		total += kb << 10;
+	}
+	fclose(f);
+	return known ? total : UINT64_MAX;
+}
+
 static void *map_anonymous(const struct page_memory_ctx *ctx)
 {
 	bool thp = ctx->kind == PAGE_MEMORY_THP;
-	void *map = map_aligned(ctx, PROT_READ | PROT_WRITE);
+	uint64_t available = page_memory_available();
+	void *map;
 
+	/* The kernel would map it, and kill when it is touched */
+	if (ctx->mapped > available) {
+		fprintf(stderr, " -s, --size: %" PRIu64 " bytes are to be mapped, and %" PRIu64 " are available: ask for less\n",
+			ctx->mapped, available);
+		return MAP_FAILED;
+	}
+	map = map_aligned(ctx, PROT_READ | PROT_WRITE);
 	if (map == MAP_FAILED) {
-		fprintf(stderr, " Couldn't map %" PRIu64 " bytes: %s\n",
+		fprintf(stderr, " -s, --size: couldn't map %" PRIu64 " bytes: %s: ask for less, or look at ulimit -v\n",
 			ctx->mapped, strerror(errno));
 		return map;
 	}
@@ -246,10 +276,10 @@ static void touch(const struct page_memory_ctx *ctx, void *addr)
 }
 
 /* The page frame at addr, 0 if unknown */
-static uint64_t page_frame(int pagemap, const void *addr)
+static uint64_t page_frame(int pagemap, uintptr_t addr)
 {
 	const uint64_t present = UINT64_C(1) << 63, mask = (UINT64_C(1) << 55) - 1;
-	off_t offset = (uintptr_t)addr / sysconf(_SC_PAGESIZE) * sizeof(uint64_t);
+	off_t offset = addr / sysconf(_SC_PAGESIZE) * sizeof(uint64_t);
 	uint64_t entry;
 
 	if (pread(pagemap, &entry, sizeof(entry), offset) != sizeof(entry) ||
@@ -261,15 +291,16 @@ static uint64_t page_frame(int pagemap, const void *addr)
 uint64_t page_memory_ranges(const struct page_memory_ctx *ctx, const void *addr,
 			    uint64_t size)
 {
-	uint64_t step = ctx->page_size, ranges = 0, next = 0, offset, frame;
+	uint64_t step = ctx->page_size, ranges = 0, next = 0, frame;
+	uintptr_t end = (uintptr_t)addr + size, page;
 	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
 	if (pagemap < 0)
 		return 0;
 	if (ctx->kind == PAGE_MEMORY_THP && ctx->thp < ctx->mapped)
 		step = sysconf(_SC_PAGESIZE);
-	for (offset = 0; offset < size; offset += step) {
-		frame = page_frame(pagemap, (const char *)addr + offset);
+	for (page = (uintptr_t)addr & ~(step - 1); page < end; page += step) {
+		frame = page_frame(pagemap, page);
 		if (!frame) {
 			ranges = 0;
 			break;
@@ -332,7 +363,7 @@ static int page_memory_init(struct memory_ctx *base)
 
 	ctx->page_size = kind_page_size(ctx->kind);
 	if (ctx->kind == PAGE_MEMORY_4K && page != (long)ctx->page_size) {
-		fprintf(stderr, " The pages of this kernel are %ld bytes, not 4K\n", page);
+		fprintf(stderr, " --page_size=4K: the pages of this kernel are %ld bytes, choose another\n", page);
 		return 1;
 	}
 	return 0;
@@ -358,7 +389,7 @@ static int page_memory_allocate_buffer(struct memory_ctx *base, int alignment,
 	ctx->mapped = (size + ctx->page_size - 1) & ~(ctx->page_size - 1);
 	if (!size || ctx->mapped < size || ctx->mapped > SIZE_MAX ||
 	    alignment > (int64_t)ctx->page_size) {
-		fprintf(stderr, " Can't map %" PRIu64 " bytes by pages of %s\n",
+		fprintf(stderr, " -s, --size: can't map %" PRIu64 " bytes by pages of %s: ask for less\n",
 			size, kinds[ctx->kind].name);
 		return 1;
 	}

@@ -43,9 +43,12 @@ bool page_memory_parse(const char *name, enum page_memory_kind *kind);
 struct memory_ctx *page_memory_create(enum page_memory_kind kind,
 				      unsigned int flags);
 
+/* Bytes that can be had without killing anything, UINT64_MAX if unknown */
+uint64_t page_memory_available(void);
+
 /*
- * How many physically contiguous pieces the first size bytes of a buffer are
- * made of: the kernel's work on a buffer can depend on it, and memory that was
+ * How many physically contiguous pieces size bytes at addr of a buffer are made
+ * of: the kernel's work on a buffer can depend on it, and memory that was
  * used before comes back in another order. 0 if the kernel does not tell, as
  * it does to root only.
  */

@@ -2,28 +2,26 @@
 /*
  * ib_reg_mr_lat: what ibv_reg_mr() and ibv_dereg_mr() cost.
  *
- * One buffer is mapped and touched before anything is measured, and every
+ * The memory is mapped and touched before anything is measured, and every
  * iteration registers it and deregisters it again, so what is seen is the work
  * on memory that is already there. A sweep over sizes registers the beginning
- * of the same buffer. The clock is read around the two verbs and nothing else.
+ * of the same memory. The clock is read around the two verbs and nothing else.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <infiniband/verbs.h>
-#ifdef HAVE_CONFIG_H
-#include <config.h>
-#endif
 #include "get_clock.h"
 #include "page_memory.h"
+#include "reg_mr_layout.h"
 #include "reg_mr_parameters.h"
 #include "reg_mr_report.h"
+#include "reg_mr_run.h"
 
 /* With a 64-bit size there are no more powers of two to sweep over */
-#define MAX_RESULTS 64
+#define MAX_SIZES 64
 #define FIRST_SIZE 4096
 
 struct reg_mr_test {
@@ -32,10 +30,8 @@ struct reg_mr_test {
 	struct ibv_pd *pd;
 	struct memory_ctx *memory;
 	void *buf;
-	int access;
-	uint64_t *reg;
-	uint64_t *dereg;
-	struct reg_mr_result results[MAX_RESULTS];
+	uint64_t stride;		/* from one thread's memory to the next's */
+	struct reg_mr_result results[MAX_SIZES * REG_MR_MAX_PATHS];
 	unsigned int n_results;
 };
 
@@ -73,39 +69,50 @@ static struct ibv_context *open_device(const char *name)
 	return context;
 }
 
-static int access_flags(const struct reg_mr_parameters *param)
+static int check_odp(struct ibv_context *context)
 {
-	int access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
-		     IBV_ACCESS_REMOTE_READ;
+	struct ibv_device_attr_ex attr = {};
 
-	if (param->odp)
-		access |= IBV_ACCESS_ON_DEMAND;
-#ifdef HAVE_ACCESS_PAGE_LIST
-	if (param->page_list)
-		access |= IBV_ACCESS_PAGE_LIST;
-#endif
-	return access;
+	if (!ibv_query_device_ex(context, NULL, &attr) &&
+	    attr.odp_caps.general_caps & IBV_ODP_SUPPORT)
+		return 0;
+	fprintf(stderr, " --odp: %s has no On Demand Paging, leave it out or use another device\n",
+		ibv_get_device_name(context->device));
+	return -1;
 }
 
-/* Written to here, so that no page fault falls between the measurements */
-static uint64_t *alloc_samples(uint64_t n)
+/* Each thread's memory begins as far into a page as any other's */
+static int map_memory(struct reg_mr_test *test)
 {
-	uint64_t *samples = malloc(n * sizeof(*samples));
+	const struct reg_mr_parameters *param = &test->param;
+	uint64_t bytes = param->size + param->offset, page_size;
+	bool can_init;
 
-	if (samples)
-		memset(samples, 0xff, n * sizeof(*samples));
-	else
-		fprintf(stderr, " -n, --iters: no memory for so many samples\n");
-	return samples;
+	test->memory = page_memory_create(param->page_size,
+					  (param->one_page ? PAGE_MEMORY_ONE_PAGE : 0) |
+					  (param->scattered ? PAGE_MEMORY_SCATTERED : 0));
+	if (!test->memory || test->memory->init(test->memory))
+		return -1;
+
+	page_size = page_memory(test->memory)->page_size;
+	test->stride = (bytes + page_size - 1) & ~(page_size - 1);
+	if (bytes < param->size || test->stride < bytes ||
+	    test->stride > UINT64_MAX / param->threads) {
+		fprintf(stderr, " -s, --size: there are no so many addresses, ask for less, or for less by --offset or --threads\n");
+		return -1;
+	}
+	return test->memory->allocate_buffer(test->memory, 1,
+					     test->stride * param->threads,
+					     NULL, NULL, &test->buf, &can_init);
 }
 
 static int set_up(struct reg_mr_test *test)
 {
 	const struct reg_mr_parameters *param = &test->param;
-	bool can_init;
 
 	test->context = open_device(param->ib_devname);
-	if (!test->context)
+	if (!test->context ||
+	    (param->paths[0] == REG_MR_ODP && check_odp(test->context)))
 		return -1;
 
 	test->pd = ibv_alloc_pd(test->context);
@@ -113,25 +120,15 @@ static int set_up(struct reg_mr_test *test)
 		fprintf(stderr, " Couldn't allocate PD: %s\n", strerror(errno));
 		return -1;
 	}
-
-	test->memory = page_memory_create(param->page_size,
-					  (param->one_page ? PAGE_MEMORY_ONE_PAGE : 0) |
-					  (param->scattered ? PAGE_MEMORY_SCATTERED : 0));
-	if (!test->memory || test->memory->init(test->memory) ||
-	    test->memory->allocate_buffer(test->memory, 1, param->size, NULL,
-					  NULL, &test->buf, &can_init))
+	if (map_memory(test))
 		return -1;
-
-	test->access = access_flags(param);
-	test->reg = alloc_samples(param->iters);
-	test->dereg = alloc_samples(param->iters);
-	return test->reg && test->dereg ? 0 : -1;
+	return param->breakdown &&
+	       !reg_mr_has_times(test->pd, test->buf, param->size < FIRST_SIZE ? param->size : FIRST_SIZE,
+				 reg_mr_access(param->paths[0])) ? -1 : 0;
 }
 
 static void tear_down(struct reg_mr_test *test)
 {
-	free(test->dereg);
-	free(test->reg);
 	if (test->buf)
 		test->memory->free_buffer(test->memory, -1, test->buf,
 					  test->param.size);
@@ -143,88 +140,109 @@ static void tear_down(struct reg_mr_test *test)
 		ibv_close_device(test->context);
 }
 
-static int failed(const char *verb, uint64_t size, uint64_t iters, int error)
+/* As many as the thread has whose memory is made of the most */
+static uint64_t count_ranges(const struct reg_mr_test *test,
+			     const struct reg_mr_target *target)
 {
-	struct rlimit limit;
+	uint64_t most = 0, ranges;
+	unsigned int i;
 
-	fprintf(stderr, " %s of %" PRIu64 " bytes failed after %" PRIu64 " iterations: %s (%s)\n",
-		verb, size, iters, strerror(error), reg_mr_error_name(error));
-	if (error == ENOMEM && !getrlimit(RLIMIT_MEMLOCK, &limit) &&
-	    limit.rlim_cur < size)
-		fprintf(stderr, " The limit of locked memory is %" PRIu64 " bytes: look at ulimit -l\n",
-			(uint64_t)limit.rlim_cur);
-	return error;
+	for (i = 0; i < test->param.threads; i++) {
+		ranges = page_memory_ranges(page_memory(test->memory),
+					    target->addr + i * target->stride,
+					    target->size);
+		if (ranges > most)
+			most = ranges;
+	}
+	return most;
 }
 
-/* One registration and deregistration; returns 0 or an errno */
-static int register_once(const struct reg_mr_test *test, uint64_t size,
-			 uint64_t done, uint64_t *reg, uint64_t *dereg)
+/* By an MR of its own, so that the query is not in the way of what is measured */
+static void look_at_layout(const struct reg_mr_target *target,
+			   struct reg_mr_result *result)
 {
-	cycles_t start, end;
+	const char *path = reg_mr_path_name(result->path);
 	struct ibv_mr *mr;
-	int error;
 
-	start = get_cycles();
-	mr = ibv_reg_mr(test->pd, test->buf, size, test->access);
-	end = get_cycles();
+	mr = ibv_reg_mr(target->pd, target->addr, target->size,
+			reg_mr_access(result->path));
 	if (!mr)
-		return failed("ibv_reg_mr", size, done, errno);
-	*reg = end - start;
-
-	start = get_cycles();
-	error = ibv_dereg_mr(mr);
-	end = get_cycles();
-	if (error)
-		return failed("ibv_dereg_mr", size, done, error);
-	*dereg = end - start;
-	return 0;
+		return;
+	result->has_layout = !reg_mr_query_layout(mr, &result->layout);
+	ibv_dereg_mr(mr);
+	if (result->has_layout && strcmp(result->layout.path, path) &&
+	    strcmp(result->layout.path, "unknown"))
+		fprintf(stderr, " Warning: the path is %s, the kernel does not register by %s here\n",
+			result->layout.path, path);
 }
 
-static int measure(const struct reg_mr_test *test, struct reg_mr_result *result)
+/* Sorts the samples */
+static void make_result(const struct reg_mr_info *info,
+			const struct reg_mr_target *target,
+			struct reg_mr_samples *samples, struct reg_mr_result *result)
 {
-	uint64_t i, ignored;
-	int error;
+	const struct reg_mr_parameters *param = info->param;
+	int step;
 
-	for (i = 0; i < test->param.warmup; i++) {
-		error = register_once(test, result->size, 0, &ignored, &ignored);
-		if (error)
-			return error;
-	}
+	result->iters = samples->n;
+	result->error = samples->error;
+	if (result->error)
+		return;
 
-	for (i = 0; i < test->param.iters; i++) {
-		error = register_once(test, result->size, i, &test->reg[i],
-				      &test->dereg[i]);
-		if (error)
-			return error;
-		result->iters = i + 1;
-	}
-	return 0;
+	if (param->report_unsorted)
+		reg_mr_print_samples(info, result, samples);
+	for (step = 0; step < reg_mr_steps(param); step++)
+		reg_mr_stats(&result->stats[step], samples->of[step], samples->n);
+	if (param->report_histogram && !param->report_unsorted)
+		reg_mr_print_samples(info, result, samples);
+
+	if (info->mhz && samples->elapsed)
+		result->per_second = samples->n / (samples->elapsed / info->mhz / 1e6);
+	if (param->out_json)
+		look_at_layout(target, result);
 }
 
 static int run_size(struct reg_mr_test *test, const struct reg_mr_info *info,
 		    uint64_t size)
 {
 	const struct reg_mr_parameters *param = &test->param;
-	struct reg_mr_result *result = &test->results[test->n_results++];
+	struct reg_mr_result *results = &test->results[test->n_results];
+	struct reg_mr_samples samples[REG_MR_MAX_PATHS] = {};
+	const struct reg_mr_target target = {
+		.pd = test->pd,
+		.addr = (char *)test->buf + param->offset,
+		.stride = test->stride,
+		.size = size,
+	};
+	uint64_t ranges = count_ranges(test, &target);
+	unsigned int path;
+	int ret;
 
 	/* Messages on stderr come in their place, also when stdout is a file */
 	fflush(stdout);
-	result->size = size;
-	result->ranges = page_memory_ranges(info->memory, test->buf, size);
-	result->error = measure(test, result);
-	if (!result->error) {
-		if (param->report_unsorted)
-			reg_mr_print_samples(info, test->reg, test->dereg, result->iters);
-		reg_mr_stats(&result->reg, test->reg, result->iters);
-		reg_mr_stats(&result->dereg, test->dereg, result->iters);
-		if (param->report_histogram && !param->report_unsorted)
-			reg_mr_print_samples(info, test->reg, test->dereg, result->iters);
+	ret = reg_mr_run(param, &target, samples);
+	if (ret)
+		goto out;
+	for (path = 0; path < param->n_paths; path++) {
+		results[path] = (struct reg_mr_result) {
+			.size = size,
+			.path = param->paths[path],
+			.ranges = ranges,
+		};
+		make_result(info, &target, &samples[path], &results[path]);
+		if (results[path].error)
+			ret = -1;
 	}
+	test->n_results += param->n_paths;
+
 	/* After so many samples the head of the table is out of sight */
 	if (param->report_unsorted || param->report_histogram)
 		reg_mr_print_header(info);
-	reg_mr_print_result(info, result);
-	return result->error ? -1 : 0;
+	reg_mr_print_results(info, results);
+out:
+	for (path = 0; path < param->n_paths; path++)
+		reg_mr_free_samples(&samples[path]);
+	return ret;
 }
 
 /* On a busy machine perftest's regression may not converge; the next one may. */
@@ -249,10 +267,15 @@ static int run(struct reg_mr_test *test)
 	uint64_t size = param->size;
 	int ret;
 
-	if (!param->report_cycles || param->out_json) {
+	if (!param->report_cycles || param->out_json || param->threads > 1 ||
+	    param->breakdown) {
 		info.mhz = cpu_mhz(param);
 		if (!info.mhz)
 			fprintf(stderr, " Warning: the frequency of the clock is unknown, times are in cycles\n");
+	}
+	if (param->breakdown && !info.mhz) {
+		fprintf(stderr, " --breakdown: its nanoseconds can't be told in cycles then, leave it out\n");
+		return -1;
 	}
 
 	reg_mr_print_info(&info);
@@ -270,7 +293,7 @@ static int run(struct reg_mr_test *test)
 	} while (!ret);
 	printf("---------------------------------------------------------------------------------------\n");
 
-	if (param->out_json &&
+	if (param->out_json && test->n_results &&
 	    reg_mr_write_json(&info, test->results, test->n_results))
 		ret = -1;
 	return ret;

@@ -21,6 +21,8 @@
 #define DEF_ITERS 1000
 #define DEF_WARMUP 5
 #define MAX_ITERS 100000000
+#define MAX_DURATION 86400
+#define MAX_THREADS 1024
 #define DEF_JSON_FILE "perftest_out.json"
 #define MR_PATH_ENV "RDMAV_MR_PATH"
 
@@ -29,6 +31,9 @@ enum {
 	OPT_MR_PATH,
 	OPT_ONE_PAGE,
 	OPT_SCATTERED,
+	OPT_OFFSET,
+	OPT_THREADS,
+	OPT_BREAKDOWN,
 	OPT_WARMUP,
 	OPT_ODP,
 	OPT_JSON,
@@ -39,6 +44,7 @@ static const struct option options[] = {
 	{ "all",		no_argument,		NULL, 'a' },
 	{ "report-cycles",	no_argument,		NULL, 'C' },
 	{ "ib-dev",		required_argument,	NULL, 'd' },
+	{ "duration",		required_argument,	NULL, 'D' },
 	{ "CPU-freq",		no_argument,		NULL, 'F' },
 	{ "help",		no_argument,		NULL, 'h' },
 	{ "report-histogram",	no_argument,		NULL, 'H' },
@@ -50,6 +56,9 @@ static const struct option options[] = {
 	{ "mr_path",		required_argument,	NULL, OPT_MR_PATH },
 	{ "one_page",		no_argument,		NULL, OPT_ONE_PAGE },
 	{ "scattered",		no_argument,		NULL, OPT_SCATTERED },
+	{ "offset",		required_argument,	NULL, OPT_OFFSET },
+	{ "threads",		required_argument,	NULL, OPT_THREADS },
+	{ "breakdown",		no_argument,		NULL, OPT_BREAKDOWN },
 	{ "warmup",		required_argument,	NULL, OPT_WARMUP },
 	{ "odp",		no_argument,		NULL, OPT_ODP },
 	{ "out_json",		no_argument,		NULL, OPT_JSON },
@@ -66,21 +75,28 @@ static void usage(const char *argv0)
 	       "  -a, --all  Run sizes from 4096 till the one of -s, or till 2^30\n"
 	       "  -C, --report-cycles  Report times in cpu cycle units (default microseconds)\n"
 	       "  -d, --ib-dev=<dev>  Use IB device <dev> (default first device found)\n"
+	       "  -D, --duration=<seconds>  Register for so long, for each size, instead of -n times\n"
 	       "  -F, --CPU-freq  Do not show a warning even if cpu-freq is not on max.\n"
 	       "  -h, --help  Show this help screen.\n"
 	       "  -H, --report-histogram  Print out all results, sorted (default print summary only)\n"
-	       "  -n, --iters=<iters>  Number of registrations (default %d)\n"
+	       "  -n, --iters=<iters>  Number of registrations, by each thread and path (default %d)\n"
 	       "  -s, --size=<size>  Size of the memory region in bytes; K, M, G or T can follow (default %d)\n"
 	       "  -U, --report-unsorted  Print out all results in the order they were measured\n"
 	       "  -V, --version  Display version number\n"
 	       "      --page_size=<4K|thp|2M|1G>  What the memory is mapped by: 4K pages, transparent\n"
 	       "          hugepages, or hugetlb pages of 2M or 1G (default 4K). The memory mapped is\n"
 	       "          rounded up to whole pages, the memory region is not.\n"
-	       "      --mr_path=<phyr|pages>  Register through physical ranges, or through an array\n"
-	       "          of pages (IBV_ACCESS_PAGE_LIST) (default " MR_PATH_ENV ", or else phyr)\n"
+	       "      --mr_path=<phyr|pages|both>  Register through physical ranges, or through an\n"
+	       "          array of pages (IBV_ACCESS_PAGE_LIST), or by turns through the one and the\n"
+	       "          other, and compare them (default " MR_PATH_ENV ", or else phyr)\n"
 	       "      --one_page  Map one hugepage of --page_size over and over: for sizes beyond\n"
 	       "          the hugepages there are\n"
 	       "      --scattered  Touch 4K pages in random order, so that they are not in runs\n"
+	       "      --offset=<bytes>  Begin so far into the memory mapped; K, M, G or T can follow (default 0)\n"
+	       "      --threads=<threads>  Register by so many threads at once, each of them memory of\n"
+	       "          its own of the size of -s (default 1)\n"
+	       "      --breakdown  Tell what the kernel spends on pinning the memory, on mapping it for\n"
+	       "          the device and in the driver, if rdma-core and the kernel can\n"
 	       "      --odp  Register for On Demand Paging\n"
 	       "      --warmup=<iters>  Registrations before the first one that counts (default %d)\n"
 	       "      --out_json  Save the report in a json file\n"
@@ -102,7 +118,7 @@ static bool parse_number(const char *arg, const char **end, uint64_t *value)
 	return !errno;
 }
 
-static bool parse_size(const char *arg, uint64_t *size)
+static bool parse_size(const char *arg, uint64_t min, uint64_t *size)
 {
 	static const char suffixes[] = "KMGT";
 	const char *end, *suffix;
@@ -116,24 +132,29 @@ static bool parse_size(const char *arg, uint64_t *size)
 			return false;
 		shift = 10 * (suffix - suffixes + 1);
 	}
-	if (!*size || *size > SIZE_MAX >> shift)
+	if (*size < min || *size > SIZE_MAX >> shift)
 		return false;
 	*size <<= shift;
 	return true;
 }
 
-static bool parse_count(const char *arg, uint64_t min, uint64_t *count)
+static bool parse_count(const char *arg, uint64_t min, uint64_t max,
+			uint64_t *count)
 {
 	const char *end;
 
 	return parse_number(arg, &end, count) && !*end && *count >= min &&
-	       *count <= MAX_ITERS;
+	       *count <= max;
 }
 
-static bool parse_mr_path(const char *arg, bool *page_list)
+static bool parse_mr_path(const char *arg, struct reg_mr_parameters *param)
 {
-	*page_list = !strcmp(arg, "pages");
-	return *page_list || !strcmp(arg, "phyr");
+	bool both = !strcmp(arg, "both");
+
+	param->n_paths = both ? 2 : 1;
+	param->paths[0] = !strcmp(arg, "pages") ? REG_MR_PAGES : REG_MR_PHYR;
+	param->paths[1] = REG_MR_PAGES;
+	return both || !strcmp(arg, reg_mr_path_name(param->paths[0]));
 }
 
 static enum reg_mr_parse bad_value(const char *option, const char *value,
@@ -165,53 +186,66 @@ static const char *culprit(char *argv[])
  * add to the access flags; what the environment says is reported as the path.
  */
 static enum reg_mr_parse settle_mr_path(struct reg_mr_parameters *param,
-					bool given)
+					const char *given, bool odp)
 {
 	const char *env = getenv(MR_PATH_ENV);
 
-	if (param->odp) {
+	if (odp) {
 		if (given)
 			return bad_usage("--mr_path", "an on-demand MR pins no memory and has no path, leave it out with --odp");
+		if (param->breakdown)
+			return bad_usage("--breakdown", "an on-demand MR pins no memory, leave it out with --odp");
+		param->paths[0] = REG_MR_ODP;
 		return REG_MR_RUN;
 	}
 	if (given)
 		unsetenv(MR_PATH_ENV);
-	else
-		param->page_list = env && !strcmp(env, "pages");
+	else if (env && !strcmp(env, "pages"))
+		param->paths[0] = REG_MR_PAGES;
 #ifndef HAVE_ACCESS_PAGE_LIST
-	if (param->page_list)
-		return bad_usage(given ? "--mr_path=pages" : MR_PATH_ENV "=pages",
-				 "this program was built with an rdma-core that has no IBV_ACCESS_PAGE_LIST, build it with one that has");
+	if (param->paths[param->n_paths - 1] == REG_MR_PAGES) {
+		fprintf(stderr, " %s=%s: this program was built with an rdma-core that has no IBV_ACCESS_PAGE_LIST, build it with one that has\n",
+			given ? "--mr_path" : MR_PATH_ENV, given ? given : env);
+		return REG_MR_BAD_OPTION;
+	}
 #endif
 	return REG_MR_RUN;
 }
 
-static enum reg_mr_parse check(struct reg_mr_parameters *param, bool path_given)
+static enum reg_mr_parse check(const struct reg_mr_parameters *param)
 {
 	if (param->one_page && param->page_size != PAGE_MEMORY_2M &&
 	    param->page_size != PAGE_MEMORY_1G)
 		return bad_usage("--one_page", "there are no hugepages to repeat, add --page_size=2M or --page_size=1G");
 	if (param->scattered && param->page_size != PAGE_MEMORY_4K)
 		return bad_usage("--scattered", "only pages of 4K can be, leave it or --page_size out");
-	return settle_mr_path(param, path_given);
+#ifndef HAVE_QUERY_MR_LAYOUT
+	if (param->breakdown)
+		return bad_usage("--breakdown", "this program was built with an rdma-core that has no ibv_query_mr_layout(), build it with one that has");
+#endif
+	return REG_MR_RUN;
 }
 
 enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 			       char *argv[])
 {
-	bool path_given = false, size_given = false;
+	bool size_given = false, iters_given = false, odp = false;
+	const char *mr_path = NULL;
+	enum reg_mr_parse ret;
+	uint64_t threads = 1;
 	int c;
 
 	*param = (struct reg_mr_parameters) {
 		.size = DEF_SIZE,
 		.iters = DEF_ITERS,
+		.n_paths = 1,
 		.warmup = DEF_WARMUP,
 		.page_size = PAGE_MEMORY_4K,
 		.out_json_file_name = DEF_JSON_FILE,
 	};
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":aCd:FhHn:s:UV", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":aCd:D:FhHn:s:UV", options, NULL)) != -1) {
 		switch (c) {
 		case 'a':
 			param->all = true;
@@ -221,6 +255,10 @@ enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 			break;
 		case 'd':
 			param->ib_devname = optarg;
+			break;
+		case 'D':
+			if (!parse_count(optarg, 1, MAX_DURATION, &param->duration))
+				return bad_value("-D, --duration", optarg, "give a number of seconds from 1 to 86400");
 			break;
 		case 'F':
 			param->cpu_freq_f = true;
@@ -232,11 +270,12 @@ enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 			param->report_histogram = true;
 			break;
 		case 'n':
-			if (!parse_count(optarg, 1, &param->iters))
+			if (!parse_count(optarg, 1, MAX_ITERS, &param->iters))
 				return bad_value("-n, --iters", optarg, "give a number from 1 to 100000000");
+			iters_given = true;
 			break;
 		case 's':
-			if (!parse_size(optarg, &param->size))
+			if (!parse_size(optarg, 1, &param->size))
 				return bad_value("-s, --size", optarg, "give a number of bytes, at least 1; K, M, G or T can follow");
 			size_given = true;
 			break;
@@ -251,9 +290,9 @@ enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 				return bad_value("--page_size", optarg, "use 4K, thp, 2M or 1G");
 			break;
 		case OPT_MR_PATH:
-			if (!parse_mr_path(optarg, &param->page_list))
-				return bad_value("--mr_path", optarg, "use phyr or pages");
-			path_given = true;
+			if (!parse_mr_path(optarg, param))
+				return bad_value("--mr_path", optarg, "use phyr, pages or both");
+			mr_path = optarg;
 			break;
 		case OPT_ONE_PAGE:
 			param->one_page = true;
@@ -261,12 +300,23 @@ enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 		case OPT_SCATTERED:
 			param->scattered = true;
 			break;
+		case OPT_OFFSET:
+			if (!parse_size(optarg, 0, &param->offset))
+				return bad_value("--offset", optarg, "give a number of bytes; K, M, G or T can follow");
+			break;
+		case OPT_THREADS:
+			if (!parse_count(optarg, 1, MAX_THREADS, &threads))
+				return bad_value("--threads", optarg, "give a number from 1 to 1024");
+			break;
+		case OPT_BREAKDOWN:
+			param->breakdown = true;
+			break;
 		case OPT_WARMUP:
-			if (!parse_count(optarg, 0, &param->warmup))
+			if (!parse_count(optarg, 0, MAX_ITERS, &param->warmup))
 				return bad_value("--warmup", optarg, "give a number from 0 to 100000000");
 			break;
 		case OPT_ODP:
-			param->odp = true;
+			odp = true;
 			break;
 		case OPT_JSON_FILE:
 			param->out_json_file_name = optarg;
@@ -283,14 +333,27 @@ enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 
 	if (optind < argc)
 		return bad_usage(argv[optind], "not expected here: the test has no peer, see --help");
+	if (iters_given && param->duration)
+		return bad_usage("-D, --duration", "not together with -n, --iters: leave one of them out");
 	if (param->all && !size_given)
 		param->size = DEF_ALL_SIZE;
-	return check(param, path_given);
+	param->threads = threads;
+	ret = check(param);
+	return ret == REG_MR_RUN ? settle_mr_path(param, mr_path, odp) : ret;
 }
 
-const char *reg_mr_path_name(const struct reg_mr_parameters *param)
+const char *reg_mr_path_name(enum reg_mr_path path)
 {
-	if (param->odp)
-		return "odp";
-	return param->page_list ? "pages" : "phyr";
+	static const char *const names[] = {
+		[REG_MR_PHYR]	= "phyr",
+		[REG_MR_PAGES]	= "pages",
+		[REG_MR_ODP]	= "odp",
+	};
+
+	return names[path];
+}
+
+const char *reg_mr_paths_name(const struct reg_mr_parameters *param)
+{
+	return param->n_paths > 1 ? "both" : reg_mr_path_name(param->paths[0]);
 }

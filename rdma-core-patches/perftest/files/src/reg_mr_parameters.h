@@ -6,17 +6,31 @@
 #include <stdint.h>
 #include "page_memory.h"
 
+/* How an MR is registered */
+enum reg_mr_path {
+	REG_MR_PHYR,
+	REG_MR_PAGES,
+	REG_MR_ODP,
+};
+
+/* --mr_path=both: one after the other, over and over */
+#define REG_MR_MAX_PATHS 2
+
 struct reg_mr_parameters {
 	const char *ib_devname;		/* NULL: the first one */
 	uint64_t size;
+	uint64_t offset;
 	bool all;
 	uint64_t iters;
+	uint64_t duration;		/* seconds instead of iters, or 0 */
 	uint64_t warmup;
 	enum page_memory_kind page_size;
 	bool one_page;
 	bool scattered;
-	bool page_list;			/* --mr_path=pages */
-	bool odp;
+	enum reg_mr_path paths[REG_MR_MAX_PATHS];
+	unsigned int n_paths;
+	unsigned int threads;
+	bool breakdown;
 	bool report_cycles;
 	bool report_histogram;
 	bool report_unsorted;
@@ -34,7 +48,8 @@ enum reg_mr_parse {
 enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 			       char *argv[]);
 
-/* How an MR is registered, as on the command line and in reports */
-const char *reg_mr_path_name(const struct reg_mr_parameters *param);
+/* As on the command line and in reports */
+const char *reg_mr_path_name(enum reg_mr_path path);
+const char *reg_mr_paths_name(const struct reg_mr_parameters *param);
 
 #endif /* REG_MR_PARAMETERS_H */

@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
-/*
- * Statistics and reports of ib_reg_mr_lat. Samples are cycles as they were
- * measured, and stay whole numbers until they are summed up or printed.
- */
+/* The table that ib_reg_mr_lat prints, and its list of samples. */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#ifdef HAVE_CONFIG_H
-#include <config.h>
-#endif
 #include "reg_mr_report.h"
 
 #define LINE "---------------------------------------------------------------------------------------"
@@ -19,45 +11,15 @@
 static const struct {
 	const char *title;
 	int width;
-} columns[] = {
-	{ "t_min", 17 }, { "t_max", 17 }, { "t_typical", 17 }, { "t_avg", 17 },
-	{ "t_stdev", 17 }, { "99% percentile", 22 }, { "99.9% percentile", 24 },
+} columns[REG_MR_STATS] = {
+	[REG_MR_MIN]	= { "t_min", 17 },
+	[REG_MR_MAX]	= { "t_max", 17 },
+	[REG_MR_MEDIAN]	= { "t_typical", 17 },
+	[REG_MR_AVG]	= { "t_avg", 17 },
+	[REG_MR_STDEV]	= { "t_stdev", 17 },
+	[REG_MR_P99]	= { "99% percentile", 22 },
+	[REG_MR_P99_9]	= { "99.9% percentile", 24 },
 };
-
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static uint64_t percentile(const uint64_t *sorted, uint64_t n, uint64_t permille)
-{
-	return sorted[(n * permille + 999) / 1000 - 1];
-}
-
-void reg_mr_stats(struct reg_mr_stats *stats, uint64_t *samples, uint64_t n)
-{
-	long double sum = 0, squares = 0, d;
-	uint64_t i;
-
-	qsort(samples, n, sizeof(*samples), compare);
-
-	for (i = 0; i < n; i++)
-		sum += samples[i];
-	for (i = 0; i < n; i++) {
-		d = samples[i] - sum / n;
-		squares += d * d;
-	}
-
-	stats->min = samples[0];
-	stats->max = samples[n - 1];
-	stats->median = ((long double)samples[(n - 1) / 2] + samples[n / 2]) / 2;
-	stats->avg = sum / n;
-	stats->stdev = n > 1 ? sqrtl(squares / (n - 1)) : 0;
-	stats->p99 = percentile(samples, n, 990);
-	stats->p99_9 = percentile(samples, n, 999);
-}
 
 static bool in_cycles(const struct reg_mr_info *info)
 {
@@ -69,9 +31,17 @@ static const char *unit(const struct reg_mr_info *info)
 	return in_cycles(info) ? "cycles" : "usec";
 }
 
-static double scaled(const struct reg_mr_info *info, double cycles)
+static bool in_nsec(enum reg_mr_step step)
 {
-	return in_cycles(info) ? cycles : cycles / info->mhz;
+	return step >= REG_MR_PIN;
+}
+
+static double scaled(const struct reg_mr_info *info, enum reg_mr_step step,
+		     double value)
+{
+	if (in_nsec(step))
+		return value / 1000 * (in_cycles(info) ? info->mhz : 1);
+	return in_cycles(info) ? value : value / info->mhz;
 }
 
 void reg_mr_print_info(const struct reg_mr_info *info)
@@ -82,80 +52,165 @@ void reg_mr_print_info(const struct reg_mr_info *info)
 	printf(LINE "\n");
 	printf("                    Memory Registration Latency Test\n");
 	printf(" Device          : %s\n", info->devname);
-	printf(" MR path         : %s\n", reg_mr_path_name(param));
+	printf(" MR path         : %s\n", reg_mr_paths_name(param));
 	printf(" Page size       : %s\n", page_memory_name(param->page_size));
 	printf(" Memory mapped   : %" PRIu64 " bytes%s\n", memory->mapped,
 	       memory->flags & PAGE_MEMORY_ONE_PAGE ? ", all of them the same one page" : "");
 	if (param->page_size == PAGE_MEMORY_THP)
 		printf(" Really THP      : %" PRIu64 " bytes\n", memory->thp);
+	if (param->offset)
+		printf(" Offset          : %" PRIu64 " bytes\n", param->offset);
+	if (param->threads > 1)
+		printf(" Threads         : %u\n", param->threads);
+	if (param->duration)
+		printf(" Duration        : %" PRIu64 " s\n", param->duration);
 	printf(" Warm-up         : %" PRIu64 "\n", param->warmup);
 	if (info->mhz)
 		printf(" Cycles per usec : %.2f\n", info->mhz);
 	printf(LINE "\n");
 }
 
+const char *reg_mr_step_name(enum reg_mr_step step)
+{
+	static const char *const names[REG_MR_STEPS] = {
+		[REG_MR_REG]	= "reg",
+		[REG_MR_DEREG]	= "dereg",
+		[REG_MR_PIN]	= "pin",
+		[REG_MR_MAP]	= "map",
+		[REG_MR_DRIVER]	= "driver",
+	};
+
+	return names[step];
+}
+
+static bool compares(const struct reg_mr_info *info)
+{
+	return info->param->n_paths > 1;
+}
+
 void reg_mr_print_header(const struct reg_mr_info *info)
 {
 	char title[32];
-	size_t i;
+	int i;
 
-	printf(" %-6s %-14s %-8s %-11s", "#op", "#bytes", "#ranges", "#iterations");
-	for (i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
+	printf(" %-6s ", "#op");
+	if (compares(info))
+		printf("%-6s ", "#path");
+	printf("%-14s %-8s %-11s", "#bytes", "#ranges", "#iterations");
+	for (i = 0; i < REG_MR_STATS; i++) {
 		snprintf(title, sizeof(title), "%s[%s]", columns[i].title, unit(info));
 		printf(" %*s", columns[i].width, title);
 	}
+	if (info->param->threads > 1)
+		printf(" %12s", "reg/sec");
 	printf("\n");
 }
 
-void reg_mr_print_samples(const struct reg_mr_info *info, const uint64_t *reg,
-			  const uint64_t *dereg, uint64_t n)
+void reg_mr_print_samples(const struct reg_mr_info *info,
+			  const struct reg_mr_result *result,
+			  const struct reg_mr_samples *samples)
 {
-	int digits = in_cycles(info) ? 0 : 3;
+	const char *path = compares(info) ? reg_mr_path_name(result->path) : "";
+	const char *space = compares(info) ? " " : "";
+	int digits = in_cycles(info) ? 0 : 3, step;
 	uint64_t i;
 
-	printf("#, reg[%s], dereg[%s]\n", unit(info), unit(info));
-	for (i = 0; i < n; i++)
-		printf("%" PRIu64 ", %.*f, %.*f\n", i + 1,
-		       digits, scaled(info, reg[i]),
-		       digits, scaled(info, dereg[i]));
+	printf("#");
+	for (step = 0; step < reg_mr_steps(info->param); step++)
+		printf(", %s%s%s[%s]", path, space, reg_mr_step_name(step),
+		       in_nsec(step) ? "nsec" : unit(info));
+	printf("\n");
+	for (i = 0; i < samples->n; i++) {
+		printf("%" PRIu64, i + 1);
+		for (step = 0; step < reg_mr_steps(info->param); step++) {
+			if (in_nsec(step))
+				printf(", %" PRIu64, samples->of[step][i]);
+			else
+				printf(", %.*f", digits,
+				       scaled(info, step, samples->of[step][i]));
+		}
+		printf("\n");
+	}
 }
 
-static void print_row_start(const char *op, const struct reg_mr_result *result)
+static void print_row_start(const struct reg_mr_info *info, const char *op,
+			    const char *path, const struct reg_mr_result *result)
 {
 	char ranges[24] = "unknown";
 
 	if (result->ranges)
 		snprintf(ranges, sizeof(ranges), "%" PRIu64, result->ranges);
-	printf(" %-6s %-14" PRIu64 " %-8s %-11" PRIu64, op, result->size, ranges,
-	       result->iters);
+	printf(" %-6s ", op);
+	if (compares(info))
+		printf("%-6s ", path);
+	printf("%-14" PRIu64 " %-8s %-11" PRIu64, result->size, ranges, result->iters);
 }
 
-static void print_row(const struct reg_mr_info *info, const char *op,
-		      const struct reg_mr_result *result,
-		      const struct reg_mr_stats *stats)
+static void print_row(const struct reg_mr_info *info, enum reg_mr_step step,
+		      const struct reg_mr_result *result)
 {
-	const double values[] = {
-		stats->min, stats->max, stats->median, stats->avg,
-		stats->stdev, stats->p99, stats->p99_9,
-	};
-	size_t i;
+	int i;
 
-	print_row_start(op, result);
-	for (i = 0; i < sizeof(values) / sizeof(values[0]); i++)
-		printf(" %*.2f", columns[i].width, scaled(info, values[i]));
+	print_row_start(info, reg_mr_step_name(step),
+			reg_mr_path_name(result->path), result);
+	for (i = 0; i < REG_MR_STATS; i++)
+		printf(" %*.2f", columns[i].width,
+		       scaled(info, step, result->stats[step].value[i]));
+	if (step == REG_MR_REG && info->param->threads > 1 && result->per_second)
+		printf(" %12.1f", result->per_second);
 	printf("\n");
 }
 
-void reg_mr_print_result(const struct reg_mr_info *info,
-			 const struct reg_mr_result *result)
+bool reg_mr_ratio(const struct reg_mr_result results[], enum reg_mr_step step,
+		  struct reg_mr_stats *ratio)
 {
-	if (result->error) {
-		print_row_start("failed", result);
-		printf(" %s\n", reg_mr_error_name(result->error));
+	int i;
+
+	if (results[0].error || results[1].error)
+		return false;
+	for (i = 0; i < REG_MR_STATS; i++)
+		ratio->value[i] = results[1].stats[step].value[i] /
+				  results[0].stats[step].value[i];
+	return true;
+}
+
+static void print_ratio(const struct reg_mr_info *info, enum reg_mr_step step,
+			const struct reg_mr_result results[])
+{
+	struct reg_mr_stats ratio;
+	int i;
+
+	if (!reg_mr_ratio(results, step, &ratio))
 		return;
+	print_row_start(info, reg_mr_step_name(step), "ratio", results);
+	for (i = 0; i < REG_MR_STATS; i++) {
+		if (isfinite(ratio.value[i]))
+			printf(" %*.2f", columns[i].width, ratio.value[i]);
+		else
+			printf(" %*s", columns[i].width, "-");
 	}
-	print_row(info, "reg", result, &result->reg);
-	print_row(info, "dereg", result, &result->dereg);
+	printf("\n");
+}
+
+void reg_mr_print_results(const struct reg_mr_info *info,
+			  const struct reg_mr_result results[])
+{
+	const struct reg_mr_result *result, *end = results + info->param->n_paths;
+	int step;
+
+	for (result = results; result < end; result++) {
+		if (!result->error)
+			continue;
+		print_row_start(info, "failed", reg_mr_path_name(result->path), result);
+		printf(" %s\n", reg_mr_error_name(result->error));
+	}
+	for (step = 0; step < reg_mr_steps(info->param); step++) {
+		for (result = results; result < end; result++)
+			if (!result->error)
+				print_row(info, step, result);
+		if (compares(info))
+			print_ratio(info, step, results);
+	}
 }
 
 const char *reg_mr_error_name(int error)
@@ -180,120 +235,4 @@ const char *reg_mr_error_name(int error)
 			return names[i].name;
 	snprintf(other, sizeof(other), "%d", error);
 	return other;
-}
-
-/* Device names come from outside this program */
-static void json_string(FILE *f, const char *key, const char *value)
-{
-	fprintf(f, "\"%s\": \"", key);
-	for (; *value; value++) {
-		unsigned char c = *value;
-
-		if (c < ' ')
-			fprintf(f, "\\u%04x", c);
-		else if (c == '"' || c == '\\')
-			fprintf(f, "\\%c", c);
-		else
-			putc(c, f);
-	}
-	fprintf(f, "\",\n");
-}
-
-static void json_stats(FILE *f, const char *key, double unit,
-		       const struct reg_mr_stats *stats)
-{
-	fprintf(f, "\"%s\": {\"t_min\": %.10g, \"t_max\": %.10g, \"t_typical\": %.10g, "
-		"\"t_avg\": %.10g, \"t_stdev\": %.10g, \"percentile_99\": %.10g, "
-		"\"percentile_99.9\": %.10g}",
-		key, stats->min / unit, stats->max / unit, stats->median / unit,
-		stats->avg / unit, stats->stdev / unit, stats->p99 / unit,
-		stats->p99_9 / unit);
-}
-
-static void json_operation(FILE *f, const struct reg_mr_info *info,
-			   const char *key, const struct reg_mr_result *result,
-			   const struct reg_mr_stats *stats)
-{
-	if (result->error) {
-		fprintf(f, "\"%s\": null", key);
-		return;
-	}
-	fprintf(f, "\"%s\": {\n", key);
-	json_stats(f, "cycles", 1, stats);
-	fprintf(f, ",\n");
-	if (info->mhz)
-		json_stats(f, "usec", info->mhz, stats);
-	else
-		fprintf(f, "\"usec\": null");
-	fprintf(f, "\n}");
-}
-
-static void json_info(FILE *f, const struct reg_mr_info *info)
-{
-	const struct reg_mr_parameters *param = info->param;
-
-	fprintf(f, "\"test_info\": {\n");
-	fprintf(f, "\"test\": \"Memory_Registration_Latency_Test\",\n");
-	fprintf(f, "\"version\": \"%s\",\n", VERSION);
-	json_string(f, "Device", info->devname);
-	fprintf(f, "\"page_size\": \"%s\",\n", page_memory_name(param->page_size));
-	fprintf(f, "\"mr_path\": \"%s\",\n", reg_mr_path_name(param));
-	fprintf(f, "\"mapped_bytes\": %" PRIu64 ",\n", info->memory->mapped);
-	if (param->page_size == PAGE_MEMORY_THP)
-		fprintf(f, "\"thp_bytes\": %" PRIu64 ",\n", info->memory->thp);
-	fprintf(f, "\"one_page\": %s,\n", info->memory->flags & PAGE_MEMORY_ONE_PAGE ? "true" : "false");
-	fprintf(f, "\"scattered\": %s,\n", info->memory->flags & PAGE_MEMORY_SCATTERED ? "true" : "false");
-	fprintf(f, "\"warmup\": %" PRIu64 ",\n", param->warmup);
-	if (info->mhz)
-		fprintf(f, "\"mhz\": %.10g\n", info->mhz);
-	else
-		fprintf(f, "\"mhz\": null\n");
-	fprintf(f, "},\n");
-}
-
-static void json_result(FILE *f, const struct reg_mr_info *info,
-			const struct reg_mr_result *result)
-{
-	fprintf(f, "{\n\"bytes\": %" PRIu64 ",\n\"iterations\": %" PRIu64 ",\n",
-		result->size, result->iters);
-	fprintf(f, "\"page_size\": \"%s\",\n\"mr_path\": \"%s\",\n",
-		page_memory_name(info->param->page_size),
-		reg_mr_path_name(info->param));
-	if (result->ranges)
-		fprintf(f, "\"ranges\": %" PRIu64 ",\n", result->ranges);
-	else
-		fprintf(f, "\"ranges\": null,\n");
-	if (result->error)
-		fprintf(f, "\"error\": \"%s\",\n", reg_mr_error_name(result->error));
-	else
-		fprintf(f, "\"error\": null,\n");
-	json_operation(f, info, "reg", result, &result->reg);
-	fprintf(f, ",\n");
-	json_operation(f, info, "dereg", result, &result->dereg);
-	fprintf(f, "\n}");
-}
-
-int reg_mr_write_json(const struct reg_mr_info *info,
-		      const struct reg_mr_result *results, unsigned int n)
-{
-	const char *name = info->param->out_json_file_name;
-	FILE *f = fopen(name, "w");
-	unsigned int i;
-	bool bad;
-
-	if (f) {
-		fprintf(f, "{\n");
-		json_info(f, info);
-		fprintf(f, "\"results\": [\n");
-		for (i = 0; i < n; i++) {
-			json_result(f, info, &results[i]);
-			fprintf(f, i + 1 < n ? ",\n" : "\n");
-		}
-		fprintf(f, "]\n}\n");
-		bad = ferror(f);
-		if (!fclose(f) && !bad)
-			return 0;
-	}
-	fprintf(stderr, " --out_json_file: can't write %s: %s\n", name, strerror(errno));
-	return -1;
 }

@@ -4,27 +4,22 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "reg_mr_layout.h"
 #include "reg_mr_parameters.h"
+#include "reg_mr_run.h"
+#include "reg_mr_stats.h"
 
-/* Summary of one set of samples, in cycles */
-struct reg_mr_stats {
-	uint64_t min;
-	uint64_t max;
-	double median;
-	double avg;
-	double stdev;
-	uint64_t p99;
-	uint64_t p99_9;
-};
-
-/* What one size gave. With an error there are no statistics. */
+/* What one size gave by one path. With an error there are no statistics. */
 struct reg_mr_result {
 	uint64_t size;
+	enum reg_mr_path path;
 	uint64_t ranges;		/* physically contiguous, 0: unknown */
-	uint64_t iters;			/* completed */
+	uint64_t iters;			/* completed, by all threads */
+	double per_second;		/* registrations, 0: unknown */
 	int error;			/* errno, or 0 */
-	struct reg_mr_stats reg;
-	struct reg_mr_stats dereg;
+	bool has_layout;
+	struct reg_mr_layout layout;
+	struct reg_mr_stats stats[REG_MR_STEPS];
 };
 
 /* What a whole run was about */
@@ -35,23 +30,28 @@ struct reg_mr_info {
 	double mhz;			/* cycles per microsecond, 0: unknown */
 };
 
-/*
- * Sorts the samples. Percentiles are nearest-rank: the smallest sample that at
- * least so many percent of all samples do not exceed. stdev is that of a sample
- * (n - 1), and 0 where there is just one.
- */
-void reg_mr_stats(struct reg_mr_stats *stats, uint64_t *samples, uint64_t n);
-
 void reg_mr_print_info(const struct reg_mr_info *info);
 void reg_mr_print_header(const struct reg_mr_info *info);
-void reg_mr_print_samples(const struct reg_mr_info *info, const uint64_t *reg,
-			  const uint64_t *dereg, uint64_t n);
-void reg_mr_print_result(const struct reg_mr_info *info,
-			 const struct reg_mr_result *result);
+void reg_mr_print_samples(const struct reg_mr_info *info,
+			  const struct reg_mr_result *result,
+			  const struct reg_mr_samples *samples);
+/* Of one size, one for each path */
+void reg_mr_print_results(const struct reg_mr_info *info,
+			  const struct reg_mr_result results[]);
 
-/* Returns 0, or -1 with a message on stderr */
+/* Returns 0, or -1 with a message on stderr. n is a multiple of the paths. */
 int reg_mr_write_json(const struct reg_mr_info *info,
 		      const struct reg_mr_result *results, unsigned int n);
+
+/*
+ * What the second of two paths costs in terms of the first, figure by figure.
+ * False if one of them has none.
+ */
+bool reg_mr_ratio(const struct reg_mr_result results[], enum reg_mr_step step,
+		  struct reg_mr_stats *ratio);
+
+/* The name of a step in reports */
+const char *reg_mr_step_name(enum reg_mr_step step);
 
 /* "ENOMEM" for ENOMEM, for the errors that registration is known to give */
 const char *reg_mr_error_name(int error);
