@@ -49,6 +49,23 @@ is_stock() { ! grep -q ' pin_user_phyrs$' /proc/kallsyms; }
 # The debug kernel is many times slower: tests do less there.
 is_debug() { [[ $(uname -r) == *-debug ]]; }
 
+# pyverbs DEVICE WORD: rdma-core's own tests that have WORD in their names.
+pyverbs() {
+	PYTHONPATH=$BUILD/userland/lib/python3/dist-packages PYTHONDONTWRITEBYTECODE=1 \
+		python3 "$BUILD/src/rdma-core/tests/run_tests.py" --dev "$1" -v -k "$2" 2>&1
+}
+
+# passes DEVICE WORD: all of them, and none is skipped.
+passes() {
+	local output rc=0
+	output=$(pyverbs "$@") || rc=$?
+	echo "$output"
+	((rc == 0)) && grep -q ' \.\.\. ok$' <<<"$output" && ! grep -q ' \.\.\. skipped' <<<"$output"
+}
+
+# mr_times Y|N: whether the kernel measures what registering an MR takes.
+mr_times() { echo "$1" >/sys/module/ib_core/parameters/mr_times; }
+
 # pins NAME: nr_foll_pin_NAME, with what each CPU still holds for itself.
 pins() {
 	echo 1 >/proc/sys/vm/stat_refresh
