@@ -130,7 +130,7 @@ static void modify_qp(struct rc *rc, int side, enum ibv_mtu mtu)
 	};
 
 	if (rc->flush)
-		attr.qp_access_flags |= IBV_ACCESS_FLUSH_GLOBAL;
+		attr.qp_access_flags |= IBV_ACCESS_FLUSH_GLOBAL | IBV_ACCESS_FLUSH_PERSISTENT;
 	if (ibv_modify_qp(rc->qp[side], &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX |
 			  IBV_QP_PORT | IBV_QP_ACCESS_FLAGS))
 		die("QP to INIT: %m");
