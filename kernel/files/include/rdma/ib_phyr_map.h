@@ -17,6 +17,11 @@
  * Addresses are those of the kernel's linear mapping, so a range can be copied
  * to or from at one go, over any page border.  It takes a kernel without highmem:
  * drivers have to depend on INFINIBAND_VIRT_DMA.
+ *
+ * Memory of a device is not in the linear mapping.  Each range gets a mapping of
+ * its own, which lives as long as the map, and a map of several ranges has the
+ * last form, with the addresses beside the offsets.  Such addresses are for
+ * memcpy_fromio() and the like.
  */
 #ifndef IB_PHYR_MAP_H
 #define IB_PHYR_MAP_H
@@ -39,6 +44,9 @@ enum ib_phyr_map_form {
  * @block_offset: of the first byte of the memory in the first block
  * @va: address of the one range
  * @blocks: address of each block
+ * @remapped: the memory is not in the linear mapping, but mapped for this map
+ * @io: and the addresses are __iomem
+ * @vas: if @remapped and several ranges, the address of each
  * @starts: offset of each range, and behind them where the last one ends
  * @last_hit: index of a range, a hint
  * @length: bytes of memory
@@ -47,6 +55,8 @@ enum ib_phyr_map_form {
 struct ib_phyr_map {
 	enum ib_phyr_map_form		form;
 	unsigned int			block_shift;
+	bool				remapped;
+	bool				io;
 	size_t				block_mask;
 	u64				block_offset;
 	union {
@@ -55,6 +65,7 @@ struct ib_phyr_map {
 		size_t			*starts;
 	};
 	unsigned long			last_hit;
+	void				**vas;
 	size_t				length;
 	const struct ib_umem_phyrs	*list;
 };
@@ -64,6 +75,7 @@ void ib_phyr_map_free(struct ib_phyr_map *map);
 unsigned long ib_phyr_map_search(struct ib_phyr_map *map, size_t off,
 				 unsigned long miss);
 size_t ib_phyr_map_bytes(const struct ib_phyr_map *map);
+u64 ib_phyr_map_block_size(const struct ib_phyr_map *map);
 
 /**
  * ib_phyr_map_va - kernel address of a byte of user memory
@@ -99,6 +111,8 @@ static __always_inline void *ib_phyr_map_va(struct ib_phyr_map *map, u64 off,
 		if (off < starts[i] || off >= starts[i + 1])
 			i = ib_phyr_map_search(map, off, i);
 		*len = starts[i + 1] - off;
+		if (unlikely(map->remapped))
+			return map->vas[i] + (off - starts[i]);
 		return phys_to_virt(ib_umem_phyr(map->list, i)->addr) +
 		       (off - starts[i]);
 	}

@@ -7,12 +7,19 @@
  */
 
 #include <linux/export.h>
+#include <linux/io.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/vmalloc.h>
 #include <rdma/ib_phyr_map.h>
+
+#include "uverbs.h"
 
 /* Entries to go over before others may have the CPU. */
 #define IB_PHYR_MAP_BATCH	4096
+
+/* Of all maps of memory that is not in the linear mapping */
+static atomic_long_t remapped_pages;
 
 /**
  * ib_phyr_map_search - find the range that holds a byte
@@ -108,6 +115,112 @@ static int ib_phyr_map_fill_starts(struct ib_phyr_map *map,
 	return 0;
 }
 
+static void *ib_phyr_map_remap(const struct ib_phyr_map *map,
+			       const struct phyr *phyr)
+{
+	void __iomem *va;
+
+	if (map->list->cpu == IB_UMEM_CPU_CACHED)
+		return memremap(phyr->addr, phyr->len, MEMREMAP_WB);
+	if (map->list->cpu == IB_UMEM_CPU_WC)
+		va = ioremap_wc(phyr->addr, phyr->len);
+	else
+		va = ioremap(phyr->addr, phyr->len);
+	return (void __force *)va;
+}
+
+static void ib_phyr_map_unmap(const struct ib_phyr_map *map, void *va)
+{
+	if (map->io)
+		iounmap((void __iomem __force *)va);
+	else
+		memunmap(va);
+}
+
+/* Of several ranges, those that have been mapped: they are the first ones. */
+static void ib_phyr_map_unmap_ranges(struct ib_phyr_map *map)
+{
+	unsigned long i;
+
+	for (i = 0; i < map->list->nr && map->vas[i]; i++) {
+		ib_phyr_map_unmap(map, map->vas[i]);
+		cond_resched();
+	}
+	kvfree(map->vas);
+}
+
+static int ib_phyr_map_remap_ranges(struct ib_phyr_map *map)
+{
+	const struct ib_umem_phyrs *list = map->list;
+	unsigned long i;
+	int ret;
+
+	map->remapped = true;
+	map->io = list->cpu != IB_UMEM_CPU_CACHED;
+	if (list->nr == 1) {
+		map->va = ib_phyr_map_remap(map, ib_umem_phyr(list, 0));
+		if (!map->va)
+			return -ENOMEM;
+		map->form = IB_PHYR_MAP_ONE;
+		return 0;
+	}
+
+	map->vas = kvzalloc_objs(*map->vas, list->nr);
+	if (!map->vas)
+		return -ENOMEM;
+
+	for (i = 0; i < list->nr; i++) {
+		map->vas[i] = ib_phyr_map_remap(map, ib_umem_phyr(list, i));
+		if (!map->vas[i]) {
+			ret = -ENOMEM;
+			goto err_unmap;
+		}
+		cond_resched();
+	}
+
+	ret = ib_phyr_map_fill_starts(map, list);
+	if (ret)
+		goto err_unmap;
+	return 0;
+
+err_unmap:
+	ib_phyr_map_unmap_ranges(map);
+	return ret;
+}
+
+/*
+ * Room for the kernel's mappings is not without end, and not for us alone.  Who may
+ * register a BAR can do so over and over.
+ */
+static bool ib_phyr_map_reserve(const struct ib_phyr_map *map)
+{
+	if (atomic_long_add_return(PFN_UP(map->length), &remapped_pages) <=
+	    VMALLOC_TOTAL / PAGE_SIZE / 4)
+		return true;
+	atomic_long_sub(PFN_UP(map->length), &remapped_pages);
+	return false;
+}
+
+static void ib_phyr_map_unreserve(const struct ib_phyr_map *map)
+{
+	atomic_long_sub(PFN_UP(map->length), &remapped_pages);
+}
+
+static int ib_phyr_map_remap_list(struct ib_phyr_map *map)
+{
+	int ret;
+
+	if (!ib_phyr_map_reserve(map))
+		return -ENOMEM;
+	ret = ib_phyr_map_remap_ranges(map);
+	if (ret)
+		ib_phyr_map_unreserve(map);
+
+	/* For who measures it is part of mapping, as with a device's DMA. */
+	ib_umem_add_time((struct ib_umem *)&map->list->umem, IB_UMEM_MAP);
+	return ret;
+}
+
 /**
  * ib_phyr_map_init - make a map of user memory
  * @map: the map, which need not be initialised
@@ -116,6 +229,11 @@ static int ib_phyr_map_fill_starts(struct ib_phyr_map *map,
  * A table can't be larger than INT_MAX bytes, in whichever form.  Memory of more
  * ranges than that has entries for, on 64-bit 2^28, is -ENOMEM: 1 TiB of 4 KiB
  * pages no two of which are in a row, or 512 TiB of such hugepages of 2 MiB.
+ *
+ * A device's memory is mapped here, as one piece for each range and with large
+ * pages where the architecture has them.  All such mappings together can take a
+ * quarter of the room that there is for those of the kernel, 8 TiB on x86-64 with
+ * four levels of page tables; more is -ENOMEM.
  *
  * Context: Process context.  May sleep.
  * Return: 0, or -ENOMEM with nothing to free.
@@ -127,6 +245,9 @@ int ib_phyr_map_init(struct ib_phyr_map *map, const struct ib_umem_phyrs *list)
 	unsigned long i;
 
 	*map = (struct ib_phyr_map){ .length = list->umem.length, .list = list };
+
+	if (list->cpu != IB_UMEM_CPU_LINEAR)
+		return ib_phyr_map_remap_list(map);
 
 	if (list->nr == 1) {
 		map->va = phys_to_virt(first->addr);
@@ -167,12 +288,21 @@ EXPORT_SYMBOL(ib_phyr_map_init);
 
 /**
  * ib_phyr_map_free - free what a map has allocated
- * @map: the map, or zeroes
+ * @map: the map, or zeroes; its ranges have to be there still
  *
- * Context: As kvfree(): preemptible, or an interrupt that is not an NMI.
+ * Context: As kvfree(): preemptible, or an interrupt that is not an NMI; process
+ * context if it is a map of a device's memory.
  */
 void ib_phyr_map_free(struct ib_phyr_map *map)
 {
+	if (map->remapped && map->form != IB_PHYR_MAP_NONE) {
+		if (map->form == IB_PHYR_MAP_ONE)
+			ib_phyr_map_unmap(map, map->va);
+		else
+			ib_phyr_map_unmap_ranges(map);
+		ib_phyr_map_unreserve(map);
+	}
+
 	if (map->form == IB_PHYR_MAP_BLOCKS)
 		kvfree(map->blocks);
 	else if (map->form == IB_PHYR_MAP_RANGES)
@@ -194,9 +324,30 @@ size_t ib_phyr_map_bytes(const struct ib_phyr_map *map)
 		return (((map->block_offset + map->length - 1) >>
 			 map->block_shift) + 1) * sizeof(*map->blocks);
 	case IB_PHYR_MAP_RANGES:
-		return (map->list->nr + 1) * sizeof(*map->starts);
+		return (map->list->nr + 1) * sizeof(*map->starts) +
+		       (map->remapped ? map->list->nr * sizeof(*map->vas) : 0);
 	default:
 		return 0;
 	}
 }
 EXPORT_SYMBOL(ib_phyr_map_bytes);
+
+/**
+ * ib_phyr_map_block_size - bytes that can be found without looking for a border
+ * @map: a map that has been initialised
+ *
+ * Return: size of the largest blocks that all of the memory consists of, as the
+ * map has them: its length where it is in a row.
+ */
+u64 ib_phyr_map_block_size(const struct ib_phyr_map *map)
+{
+	switch (map->form) {
+	case IB_PHYR_MAP_ONE:
+		return map->length;
+	case IB_PHYR_MAP_BLOCKS:
+		return BIT_ULL(map->block_shift);
+	default:
+		return PAGE_SIZE;
+	}
+}
+EXPORT_SYMBOL(ib_phyr_map_block_size);

@@ -42,6 +42,86 @@ static struct phyr *ib_umem_add_chunk(struct ib_umem_phyrs *list)
 	return chunk;
 }
 
+/**
+ * ib_umem_add_phyr - append memory to a list of ranges that are not pinned
+ * @list: the list, whose umem is at least as long as all that is appended
+ * @addr: physical address
+ * @len: bytes, not 0
+ *
+ * What follows the last range becomes part of it.
+ *
+ * Return: 0 or -ENOMEM.  Either way the list is for ib_umem_free_phyrs().
+ */
+int ib_umem_add_phyr(struct ib_umem_phyrs *list, phys_addr_t addr, size_t len)
+{
+	unsigned long i = list->nr;
+	struct phyr *phyr;
+
+	if (i) {
+		phyr = (struct phyr *)ib_umem_phyr(list, i - 1);
+		if (phyr->addr + phyr->len == addr) {
+			phyr->len += len;
+			return 0;
+		}
+	}
+
+	if (i >= IB_UMEM_PHYRS_FIRST &&
+	    !((i - IB_UMEM_PHYRS_FIRST) % IB_UMEM_PHYRS_CHUNK) &&
+	    !ib_umem_add_chunk(list))
+		return -ENOMEM;
+
+	phyr = (struct phyr *)ib_umem_phyr(list, i);
+	*phyr = (struct phyr){ .addr = addr, .len = len };
+	list->nr++;
+	return 0;
+}
+
+/**
+ * ib_umem_copy_phys_vec - make the ranges of a umem of a part of others
+ * @list: empty list, whose umem has the length in bytes
+ * @vec: ranges in a row, of any length but zero
+ * @nr: number of ranges in @vec
+ * @offset: of the first byte that is wanted, in bytes from the start of @vec
+ *
+ * Return: 0, -EINVAL if @vec ends too early, or -ENOMEM.  Either way the list is
+ * for ib_umem_free_phyrs().
+ */
+int ib_umem_copy_phys_vec(struct ib_umem_phyrs *list,
+			  const struct phys_vec *vec, size_t nr, size_t offset)
+{
+	size_t left = list->umem.length;
+	size_t i, len;
+	int ret;
+
+	for (i = 0; i < nr && left; i++) {
+		if (offset >= vec[i].len) {
+			offset -= vec[i].len;
+			continue;
+		}
+		len = min(vec[i].len - offset, left);
+		ret = ib_umem_add_phyr(list, vec[i].paddr + offset, len);
+		if (ret)
+			return ret;
+		offset = 0;
+		left -= len;
+		if (i % IB_UMEM_PHYRS_CHUNK == IB_UMEM_PHYRS_CHUNK - 1)
+			cond_resched();
+	}
+	return left ? -EINVAL : 0;
+}
+
+/* Free a list of ranges that are not pinned. */
+void ib_umem_free_phyrs(struct ib_umem_phyrs *list)
+{
+	unsigned int i;
+
+	for (i = 0; i < list->nr_chunks; i++) {
+		kfree(list->chunks[i]);
+		cond_resched();
+	}
+	kvfree(list->chunks);
+}
+
 static int ib_umem_pin_phyrs(struct ib_umem_phyrs *list, unsigned int gup_flags)
 {
 	/* No bytes at an odd address are a page nevertheless, as ever. */
@@ -136,6 +216,10 @@ int ib_umem_copy_from_phyrs(void *dst, const struct ib_umem_phyrs *list,
 {
 	unsigned long i;
 
+	/* A device's memory is for its driver to read. */
+	if (list->cpu != IB_UMEM_CPU_LINEAR)
+		return -EOPNOTSUPP;
+
 	for (i = 0; length; i++) {
 		const struct phyr *phyr = ib_umem_phyr(list, i);
 		phys_addr_t addr = phyr->addr + offset;
@@ -191,13 +275,17 @@ static struct ib_umem *__ib_umem_get_va_phyrs(struct ib_device *device,
 
 	if (umem->writable)
 		gup_flags |= FOLL_WRITE;
+	ib_umem_start_times(umem);
 	ret = ib_umem_pin_phyrs(list, gup_flags);
 	if (ret)
 		goto err_unpin;
 
+	ib_umem_add_time(umem, IB_UMEM_PIN);
 	ret = ib_umem_map_phyrs(list);
 	if (ret)
 		goto err_unpin;
+
+	ib_umem_end_times(umem);
 	return umem;
 
 err_unpin:
