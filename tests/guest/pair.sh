@@ -64,3 +64,21 @@ pair() {
 	shift
 	serve "${listening[@]}" && client "$@" && wait "$server"
 }
+
+# rping_verify tcp|cm ADDRESS PORT COUNT SIZE: both ends compare what comes with what is due.
+rping_verify() {
+	local args=(-a "$2" -p "$3" -V -C "$4" -S "$5")
+	pair "$1" "$3" rping -s "${args[@]}" -- rping -c "${args[@]}"
+}
+
+# rcopy_compare ADDRESS PORT BYTES: the file that was sent, and the one that came. Its
+# server goes on serving.
+rcopy_compare() {
+	local rc=0
+	head -c "$3" /dev/urandom >/run/sent
+	rm -f /run/received
+	serve cm "$2" rcopy -p "$2" || return 1
+	client rcopy /run/sent "$1:/run/received" -p "$2" || rc=$?
+	end_server
+	cmp /run/sent /run/received && ((rc == 0))
+}
