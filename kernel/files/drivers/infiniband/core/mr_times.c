@@ -92,6 +92,11 @@ void __ib_umem_end_times(struct ib_umem *umem)
 		umem->times->complete = true;
 }
 
+void __ib_umem_free_times(struct ib_umem *umem)
+{
+	kfree(umem->times);
+}
+
 /* On-demand memory is neither pinned nor mapped when it is registered. */
 void ib_umem_query_times(const struct ib_umem *umem,
 			 struct ib_uverbs_mr_layout *layout)
