@@ -6,6 +6,7 @@ TESTS is the folder of run_tests.py, OUT gets "VERDICT SECONDS CASE # REASON" wi
 ok, skip or fail. Without a GID the suite would look for one before each case, in a
 table of a thousand.
 """
+import functools
 import random
 import runpy
 import sys
@@ -21,6 +22,13 @@ class Verdicts(unittest.TextTestResult):
         reason = ' '.join(str(reason).split())[-300:]
         self.out.write(f'{verdict} {seconds:.2f} {case} # {reason}\n')
         self.out.flush()
+
+    # What two programs are asked for before each case does not change in between.
+    def startTestRun(self):
+        super().startTestRun()
+        case = sys.modules['tests.base'].RDMATestCase
+        for name in 'get_net_name', 'get_ip_mac_address':
+            setattr(case, name, staticmethod(functools.lru_cache(getattr(case, name))))
 
     def startTest(self, test):
         super().startTest(test)
