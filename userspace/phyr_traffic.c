@@ -131,7 +131,7 @@ static int with_empty(struct test *t, struct ibv_sge *sge, unsigned int n, unsig
 	unsigned int at = rng_between(&t->rng, 0, n);
 
 	/* siw on the stock kernel oopses. */
-	if (n == max || opt.stock || rng_next(&t->rng) & 3)
+	if (n == max || n == MAX_SEGMENTS || opt.stock || rng_next(&t->rng) & 3)
 		return n;
 	memmove(&sge[at + 1], &sge[at], (n - at) * sizeof(*sge));
 	sge[at] = (struct ibv_sge) { .addr = rng_next(&t->rng), .lkey = rng_next(&t->rng) };
