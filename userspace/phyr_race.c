@@ -16,8 +16,8 @@
 
 #include "race.h"
 
-/* Without a call coming back for so long, a racer hangs. */
-#define STUCK_SECONDS 240
+/* Without a call coming back for so long, a racer hangs; -w. */
+static unsigned long stuck_seconds = 240;
 
 struct ibv_device *race_device;
 struct ibv_pd *race_pd;
@@ -163,7 +163,7 @@ static time_t watch(unsigned long seconds, unsigned long ops)
 			if (done != last[i].done) {
 				last[i].done = done;
 				last[i].since = t;
-			} else if (t - last[i].since > STUCK_SECONDS) {
+			} else if (t - last[i].since > (time_t)stuck_seconds) {
 				end_stuck(racers[i], t - last[i].since);
 			}
 		}
@@ -213,8 +213,9 @@ static struct ibv_device *device_named(const char *name)
 
 static void usage(void)
 {
-	die("usage: phyr_race [-d DEVICE] [-s SEED] [-B byte|pin] {-t SECONDS|-n OPERATIONS}...\n"
+	die("usage: phyr_race [-d DEVICE] [-s SEED] [-w SECONDS] [-B byte|pin] {-t SECONDS|-n OPERATIONS}...\n"
 	    "  ends after SECONDS or OPERATIONS, whichever comes first\n"
+	    "  -w  how long a call may take (240 s): compacting all memory takes minutes on a busy host\n"
 	    "  -B  spoil a byte or keep a pin: must be noticed");
 }
 
@@ -228,7 +229,7 @@ int main(int argc, char **argv)
 	size_t i;
 	int c;
 
-	while ((c = getopt(argc, argv, "d:t:n:s:B:")) != -1) {
+	while ((c = getopt(argc, argv, "d:t:n:s:w:B:")) != -1) {
 		switch (c) {
 		case 'd':
 			device = optarg;
@@ -241,6 +242,9 @@ int main(int argc, char **argv)
 			break;
 		case 's':
 			seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'w':
+			stuck_seconds = strtoul(optarg, NULL, 0);
 			break;
 		case 'B':
 			spoil = optarg;
