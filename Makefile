@@ -12,14 +12,18 @@ help:
 	@echo 'make soak    the tests at full length: hours'
 	@echo 'make shell   a shell in a guest of our kernel, with rxe0 up'
 	@echo 'make check   the patches: round trip, every step builds, checkpatch, sparse, i386'
+	@echo 'make figures README, docs and charts brought up to date with what was measured last'
 	@echo 'make mail    the patches as mails, in build/mail'
 	@echo 'make clean   remove build/; refuses while a tree has edits that are not exported'
 
 bench test soak shell check mail:
 	@scripts/run $@
 
+figures:
+	@scripts/figures-update
+
 # Refuses while a tree has edits that are nowhere else.
 clean:
 	@scripts/clean
 
-.PHONY: help bench test soak shell check mail clean
+.PHONY: help bench test soak shell check mail figures clean
