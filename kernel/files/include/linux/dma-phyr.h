@@ -73,6 +73,7 @@ void dma_unmap_phyrs(struct dma_phyr_map *map);
  * dma_phyrs_nr - number of DMA ranges of a mapping
  * @map: the mapping
  *
+ * Context: Any context.
  * Return: 1 or the number of the CPU's ranges, as soon as the whole buffer is
  * mapped; until then 0, since there is nothing that a device could use.
  */
@@ -90,6 +91,7 @@ static inline unsigned long dma_phyrs_nr(const struct dma_phyr_map *map)
  * For statistics and tests.  It is false also where the numbers are the same but
  * had to be kept in a list.
  *
+ * Context: Any context.
  * Return: true if the mapping has no ranges of its own.
  */
 static inline bool dma_phyrs_identity(const struct dma_phyr_map *map)
@@ -115,6 +117,7 @@ __dma_phyr_entry(const struct dma_phyr_map *map, unsigned long i)
  *
  * Takes the same time for every @i.
  *
+ * Context: Any context.
  * Return: the range.  The ranges are in the order of the buffer, and all of them
  * together are as long as it.
  */

@@ -46,6 +46,9 @@ static_assert(offsetof(struct phyr, len) == offsetof(struct phys_vec, len));
 /**
  * phyr_pfn - page frame of a range's first byte
  * @phyr: the range
+ *
+ * Context: Any context.
+ * Return: the first page frame that @phyr touches.
  */
 static inline unsigned long phyr_pfn(const struct phyr *phyr)
 {
@@ -56,7 +59,8 @@ static inline unsigned long phyr_pfn(const struct phyr *phyr)
  * phyr_end_pfn - page frame behind a range's last byte
  * @phyr: the range
  *
- * Return: the first page frame that @phyr does not touch.
+ * Context: Any context.
+ * Return: the page frame after the last one that @phyr touches.
  */
 static inline unsigned long phyr_end_pfn(const struct phyr *phyr)
 {
@@ -72,6 +76,7 @@ static inline unsigned long phyr_end_pfn(const struct phyr *phyr)
  * Looks at addresses and lengths only.  Whether both sides belong to the same
  * device or page map is for the caller to find out.
  *
+ * Context: Any context.
  * Return: true if @addr follows @phyr without a gap and the sum of the lengths
  * fits a size_t, which on 32-bit it may not.
  */

@@ -42,6 +42,10 @@ struct phyr_pin {
  * @pin: the session
  * @phyrs: where the ranges go
  * @max: entries that @phyrs has room for
+ *
+ * Nothing is pinned or allocated yet.
+ *
+ * Context: Any context.
  */
 static inline void phyr_pin_init(struct phyr_pin *pin, struct phyr *phyrs,
 				 unsigned int max)
@@ -56,6 +60,8 @@ static inline void phyr_pin_init(struct phyr_pin *pin, struct phyr *phyrs,
  * @max: entries that @phyrs has room for
  *
  * The array in use so far keeps its ranges, the last of which may still grow.
+ *
+ * Context: Any context.
  */
 static inline void phyr_pin_continue(struct phyr_pin *pin, struct phyr *phyrs,
 				     unsigned int max)

@@ -184,16 +184,16 @@ static int dma_link_phyr(struct dma_phyr_map *map, const struct phyr *phyr)
  * caller, as it lives as long as a process likes.
  *
  * Context: Process context.  May sleep.
- * Return: 0, or
- *
- * * -EIO if the device can't reach a range without a bounce buffer, or is not
+ * Return:
+ * * 0: @phyrs are mapped
+ * * -EIO: the device can't reach a range without a bounce buffer, or is not
  *   coherent; and where each range is mapped alone, whatever the reason is, such
- *   as no room in an IOMMU's address space: dma_map_phys() gives none;
- * * -EPERM or -EOPNOTSUPP for the same reasons behind an IOMMU, which doesn't let
- *   an untrusted device have a part of a page;
- * * -EINVAL if @phyrs are longer than what is left of the buffer, if one is empty,
- *   or if they have a border that doesn't go with what the first call had;
- * * -ENOMEM if memory is short, or the limit of the memory cgroup reached.
+ *   as no room in an IOMMU's address space: dma_map_phys() gives none
+ * * -EPERM, -EOPNOTSUPP: the same reasons behind an IOMMU, which doesn't let an
+ *   untrusted device have a part of a page
+ * * -EINVAL: @phyrs are longer than what is left of the buffer, one is empty, or
+ *   they have a border that doesn't go with what the first call had
+ * * -ENOMEM: memory is short, or the limit of the memory cgroup reached
  */
 int dma_map_phyrs(struct dma_phyr_map *map, const struct phyr *phyrs,
 		  unsigned long nr)

@@ -315,6 +315,7 @@ EXPORT_SYMBOL(ib_phyr_map_free);
  * ib_phyr_map_bytes - memory that a map takes besides itself
  * @map: the map
  *
+ * Context: Any context.
  * Return: bytes, without those of the ranges.
  */
 size_t ib_phyr_map_bytes(const struct ib_phyr_map *map)
@@ -336,7 +337,8 @@ EXPORT_SYMBOL(ib_phyr_map_bytes);
  * ib_phyr_map_block_size - bytes that can be found without looking for a border
  * @map: a map that has been initialised
  *
- * Return: size of the largest blocks that all of the memory consists of, as the
+ * Context: Any context.
+ * Return: bytes in the largest blocks that all of the memory consists of, as the
  * map has them: its length where it is in a row.
  */
 u64 ib_phyr_map_block_size(const struct ib_phyr_map *map)

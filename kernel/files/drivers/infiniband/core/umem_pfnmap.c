@@ -308,9 +308,13 @@ static bool ib_umem_pfnmap_is_one(const struct ib_umem *umem)
  * entry maps, 1 GiB maybe, revokes all MRs there.
  *
  * Context: Process context.  May sleep.
- * Return: a umem with is_phyr set, for ib_umem_release(), or an ERR_PTR(): -EFAULT
- * if the memory is no such, -EINTR if the process is being killed, -ENOMEM also
- * if it is more than RLIMIT_MEMLOCK allows.
+ * Return:
+ * * a umem with is_phyr set, for ib_umem_release()
+ * * or an ERR_PTR(), with nothing left accounted:
+ * * -EFAULT: the memory is no such, @size is 0, or the device does DMA
+ * * -EINTR: the process is being killed
+ * * -ENOMEM: memory is short, or it is more than RLIMIT_MEMLOCK allows
+ * * -EINVAL, -EPERM, -EOPNOTSUPP: as for ib_umem_get_va_phyrs()
  */
 struct ib_umem *ib_umem_get_pfnmap(struct ib_device *device,
 				   unsigned long addr, size_t size, int access,

@@ -50,6 +50,7 @@ static struct phyr *ib_umem_add_chunk(struct ib_umem_phyrs *list)
  *
  * What follows the last range becomes part of it.
  *
+ * Context: Process context.  May sleep.
  * Return: 0 or -ENOMEM.  Either way the list is for ib_umem_free_phyrs().
  */
 int ib_umem_add_phyr(struct ib_umem_phyrs *list, phys_addr_t addr, size_t len)
@@ -83,6 +84,7 @@ int ib_umem_add_phyr(struct ib_umem_phyrs *list, phys_addr_t addr, size_t len)
  * @nr: number of ranges in @vec
  * @offset: of the first byte that is wanted, in bytes from the start of @vec
  *
+ * Context: Process context.  May sleep.
  * Return: 0, -EINVAL if @vec ends too early, or -ENOMEM.  Either way the list is
  * for ib_umem_free_phyrs().
  */
@@ -311,11 +313,18 @@ err_free:
  *
  * For a device that does DMA the very bytes are mapped, not whole pages, so that
  * an untrusted device behind an IOMMU is refused memory that is not page aligned.
- * If mapping fails, the error is dma_map_phyrs()'s.
  *
  * Context: Process context.  May sleep.
- * Return: a umem with is_phyr set, for ib_umem_release(), or an ERR_PTR() with
- * nothing left pinned or accounted.
+ * Return:
+ * * a umem with is_phyr set, for ib_umem_release()
+ * * or an ERR_PTR(), with nothing left pinned or accounted:
+ * * -EINVAL: @addr + @size, rounded up to pages, wraps around, or there is no
+ *   page, or more than UINT_MAX of them
+ * * -EPERM: the process may not lock memory
+ * * -ENOMEM: it would be more than RLIMIT_MEMLOCK allows
+ * * -EOPNOTSUPP: @access asks for memory on demand, or the device's DMA has to
+ *   bounce, in a confidential guest
+ * * or an error of pin_user_phyrs() or dma_map_phyrs()
  */
 struct ib_umem *ib_umem_get_va_phyrs(struct ib_device *device,
 				     unsigned long addr, size_t size,

@@ -181,6 +181,7 @@ enum resp_states rxe_gate_atomic_write(struct rxe_mr *mr, u64 iova, u64 value)
  * rxe_gate_map - the map of an MR's ranges
  * @mr: MR with a gate
  *
+ * Context: Any context.
  * Return: the map, not for accesses.
  */
 const struct ib_phyr_map *rxe_gate_map(const struct rxe_mr *mr)
@@ -227,6 +228,7 @@ static void rxe_gate_attach(struct rxe_mr *mr, struct rxe_gate *gate,
  * @access: IB access flags
  * @mr: MR without memory
  *
+ * Context: Process context.  May sleep.
  * Return: 0, -ENOMEM, or an error of ib_umem_dmabuf_get_phyrs_and_lock().
  */
 int rxe_gate_init_dmabuf(struct rxe_dev *rxe, u64 offset, u64 length, u64 iova,
@@ -276,6 +278,7 @@ err_free:
  * @access: IB access flags
  * @mr: MR that rxe_mr_init() has seen
  *
+ * Context: Process context.  May sleep.
  * Return: 0, -EINVAL if the MR is for flushing to persistent memory, -ENOMEM, or
  * an error of ib_umem_get_pfnmap(), which is -EFAULT where the memory is another.
  */

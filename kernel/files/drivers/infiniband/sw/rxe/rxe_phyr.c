@@ -148,6 +148,7 @@ bool rxe_phyr_is_pmem(struct rxe_mr *mr)
  * @mr: MR without memory
  * @umem: umem with is_phyr set, stays the caller's
  *
+ * Context: Process context.  May sleep.
  * Return: 0, -ENOMEM, or -EINVAL if the MR is for flushing to persistent memory
  * and @umem has other memory.
  */
