@@ -180,6 +180,7 @@ check_kernel() {
 	for commit in $(commits); do
 		check "checkpatch: $(name_of "$commit")" checkpatch "$commit"
 	done
+	check_docs
 	[[ ! $QUICK ]] || return 0
 	check "sparse" sparse
 	check "every RDMA driver, no new warnings" rdma_drivers
