@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # What scripts/tree-check asks of the kernel's series. Uses its DIR, TREE, HEAD, TMP.
 
-FOLDERS='mm lib kernel/dma drivers/infiniband drivers/dma-buf drivers/vfio samples'
+FOLDERS='mm lib kernel/dma drivers/infiniband drivers/dma-buf drivers/iommu drivers/vfio samples'
 
 kmake() {
 	local obj=$1 options
