@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/pci_regs.h>
@@ -15,6 +16,22 @@
 
 /* Newer than some systems' headers. */
 #define FEATURE_DMA_BUF 11
+
+#define DEVICE_BIND_IOMMUFD _IO(VFIO_TYPE, VFIO_BASE + 18)
+#define DEVICE_ATTACH_IOMMUFD_PT _IO(VFIO_TYPE, VFIO_BASE + 19)
+
+struct device_bind_iommufd {
+	uint32_t argsz;
+	uint32_t flags;
+	int32_t iommufd;
+	uint32_t out_devid;
+};
+
+struct device_attach_pt {
+	uint32_t argsz;
+	uint32_t flags;
+	uint32_t pt_id;
+};
 
 struct dma_range {
 	uint64_t offset;
@@ -48,19 +65,26 @@ static int open_pci(const char *pci, const char *name, int flags)
 	return open_path(path, flags);
 }
 
+void bar_open_file(struct bar *bar, const char *path)
+{
+	*bar = (struct bar) { .device = -1, .group = -1, .container = -1 };
+	bar->resource = open_path(path, O_RDWR);
+	bar->len = lseek(bar->resource, 0, SEEK_END);
+}
+
 void bar_open_sysfs(struct bar *bar, const char *pci, int index)
 {
-	char name[16];
+	char path[128];
 	int fd;
 
-	*bar = (struct bar) { .pci = pci, .index = index, .device = -1, .group = -1, .container = -1 };
 	fd = open_pci(pci, "enable", O_WRONLY);
 	if (write(fd, "1", 1) != 1)
 		die("%s can't be enabled: %m", pci);
 	close(fd);
-	snprintf(name, sizeof(name), "resource%d", index);
-	bar->resource = open_pci(pci, name, O_RDWR);
-	bar->len = lseek(bar->resource, 0, SEEK_END);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource%d", pci, index);
+	bar_open_file(bar, path);
+	bar->pci = pci;
+	bar->index = index;
 }
 
 static struct vfio_region_info region(const struct bar *bar, unsigned int index)
@@ -72,10 +96,18 @@ static struct vfio_region_info region(const struct bar *bar, unsigned int index)
 	return info;
 }
 
+static void find_regions(struct bar *bar)
+{
+	struct vfio_region_info info = region(bar, bar->index);
+
+	bar->offset = info.offset;
+	bar->len = info.size;
+	bar->config = region(bar, VFIO_PCI_CONFIG_REGION_INDEX).offset;
+}
+
 void bar_open_vfio(struct bar *bar, const char *pci, int index)
 {
 	struct vfio_group_status status = { .argsz = sizeof(status) };
-	struct vfio_region_info info;
 	char path[128], link[128];
 	ssize_t n;
 
@@ -96,10 +128,42 @@ void bar_open_vfio(struct bar *bar, const char *pci, int index)
 	bar->device = ioctl(bar->group, VFIO_GROUP_GET_DEVICE_FD, pci);
 	if (bar->device < 0)
 		die("VFIO_GROUP_GET_DEVICE_FD %s: %m", pci);
-	info = region(bar, index);
-	bar->offset = info.offset;
-	bar->len = info.size;
-	bar->config = region(bar, VFIO_PCI_CONFIG_REGION_INDEX).offset;
+	find_regions(bar);
+}
+
+/* vfio-dev/vfioN tells the name of the file. */
+static int open_cdev(const char *pci)
+{
+	char path[512];
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/vfio-dev", pci);
+	dir = opendir(path);
+	if (!dir)
+		die("%s: %m", path);
+	while ((entry = readdir(dir)))
+		if (!strncmp(entry->d_name, "vfio", 4))
+			break;
+	if (!entry)
+		die("%s: no device there", path);
+	snprintf(path, sizeof(path), "/dev/vfio/devices/%s", entry->d_name);
+	closedir(dir);
+	return open_path(path, O_RDWR);
+}
+
+void bar_open_cdev(struct bar *bar, const char *pci, int index, int iommufd, uint32_t ioas)
+{
+	struct device_bind_iommufd bind = { .argsz = sizeof(bind), .iommufd = iommufd };
+	struct device_attach_pt attach = { .argsz = sizeof(attach), .pt_id = ioas };
+
+	*bar = (struct bar) { .pci = pci, .index = index, .resource = -1, .group = -1, .container = -1 };
+	bar->device = open_cdev(pci);
+	if (ioctl(bar->device, DEVICE_BIND_IOMMUFD, &bind))
+		die("VFIO_DEVICE_BIND_IOMMUFD %s: %m", pci);
+	if (ioctl(bar->device, DEVICE_ATTACH_IOMMUFD_PT, &attach))
+		die("VFIO_DEVICE_ATTACH_IOMMUFD_PT %s: %m", pci);
+	find_regions(bar);
 }
 
 void bar_close(struct bar *bar)
@@ -172,18 +236,18 @@ void bar_enable(const struct bar *bar, bool enable)
 
 int udmabuf_create(size_t len, size_t page, unsigned int times, unsigned char **addr)
 {
-	int memfd = memfd_create("phyr_bar", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB |
-				 (unsigned int)__builtin_ctzll(page) << MAP_HUGE_SHIFT);
+	unsigned int huge = page > PAGE_4K ? MFD_HUGETLB | (unsigned int)__builtin_ctzll(page) << MAP_HUGE_SHIFT : 0;
+	int memfd = memfd_create("phyr_bar", MFD_CLOEXEC | MFD_ALLOW_SEALING | huge);
 	struct udmabuf_create_list *list = calloc(1, sizeof(*list) + times * sizeof(list->list[0]));
 	int dev = open_path("/dev/udmabuf", O_RDWR), fd;
 
 	if (!list)
 		die("out of memory");
 	if (memfd < 0 || ftruncate(memfd, len) || fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK))
-		die("memfd of hugepages: %m");
+		die("memfd: %m");
 	*addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	if (*addr == MAP_FAILED)
-		die("mmap of %zu bytes of hugepages: %m", len);
+		die("mmap of %zu bytes of a memfd: %m", len);
 	list->flags = UDMABUF_FLAGS_CLOEXEC;
 	list->count = times;
 	for (unsigned int i = 0; i < times; i++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A PCI device's BAR, by sysfs or by vfio: memory that has no struct page.
+ * A PCI device's BAR, by sysfs or by vfio, or what else a file maps that has no
+ * struct page.
  */
 #ifndef PHYR_BAR_H
 #define PHYR_BAR_H
@@ -17,7 +18,7 @@ struct bar {
 	uint64_t config;
 	int group;
 	int container;
-	/* Of sysfs: resourceN. */
+	/* Of sysfs, resourceN, or the file. */
 	int resource;
 };
 
@@ -25,6 +26,10 @@ struct bar {
 void bar_open_sysfs(struct bar *bar, const char *pci, int index);
 /* The device is bound to vfio-pci. */
 void bar_open_vfio(struct bar *bar, const char *pci, int index);
+/* The same for a device of iommufd's, attached to an IOAS of it. */
+void bar_open_cdev(struct bar *bar, const char *pci, int index, int iommufd, uint32_t ioas);
+/* All of a file that can be mapped, from its first byte to where lseek() finds the end. */
+void bar_open_file(struct bar *bar, const char *path);
 void bar_close(struct bar *bar);
 
 /*
@@ -40,8 +45,8 @@ int bar_dmabuf(const struct bar *bar, size_t off, size_t len, unsigned int piece
 void bar_enable(const struct bar *bar, bool enable);
 
 /*
- * A dma-buf of @len bytes of hugetlb pages of @page bytes, over and over for @times,
- * and where they are mapped, once.
+ * A dma-buf of @len bytes of pages of @page bytes, hugetlb pages if they are large, over
+ * and over for @times, and where they are mapped, once.
  */
 int udmabuf_create(size_t len, size_t page, unsigned int times, unsigned char **addr);
 

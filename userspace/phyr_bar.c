@@ -4,10 +4,11 @@
  * a dma-buf; moves data between it and ordinary memory; and compares every byte
  * through a mapping of the CPU's own.
  *
- *   dmabuf   the BAR as a dma-buf of vfio's, by ibv_reg_dmabuf_mr()
- *   vfio     the BAR as vfio maps it, by ibv_reg_mr()
- *   sysfs    the BAR as sysfs maps it, by ibv_reg_mr()
- *   udmabuf  hugepages of a memfd as a dma-buf, by ibv_reg_dmabuf_mr()
+ *   dmabuf    the BAR as a dma-buf of vfio's, by ibv_reg_dmabuf_mr()
+ *   vfio      the BAR as vfio maps it, by ibv_reg_mr()
+ *   sysfs     the BAR as sysfs maps it, by ibv_reg_mr()
+ *   reserved  RAM that the kernel does not use, as a driver maps it, by ibv_reg_mr()
+ *   udmabuf   hugepages of a memfd as a dma-buf, by ibv_reg_dmabuf_mr()
  */
 #include <errno.h>
 #include <stdio.h>
@@ -26,6 +27,8 @@
 #define MAX_BLOCK (64 * KiB)
 /* Registrations, of which the median counts. */
 #define REPEATS 5
+/* Of the kernel's samples, for RAM that memmap= has reserved. */
+#define RESERVED "/dev/reserved-phyr"
 #define PARAMETER "/sys/module/ib_core/parameters/mr_times"
 
 static struct options {
@@ -64,6 +67,12 @@ static bool is(const char *way)
 	return !strcmp(opt.way, way);
 }
 
+/* Where atomic operations are done, as they are on any RAM. */
+static bool is_ram(void)
+{
+	return is("udmabuf") || is("reserved");
+}
+
 static void memory_open(struct memory *m)
 {
 	*m = (struct memory) { .fd = -1 };
@@ -72,22 +81,24 @@ static void memory_open(struct memory *m)
 		m->fd = udmabuf_create(m->len / opt.times, opt.page, opt.times, &m->cpu);
 		return;
 	}
-	if (is("sysfs"))
+	if (is("reserved"))
+		bar_open_file(&m->bar, RESERVED);
+	else if (is("sysfs"))
 		bar_open_sysfs(&m->bar, opt.pci, opt.index);
 	else
 		bar_open_vfio(&m->bar, opt.pci, opt.index);
 	m->len = opt.len ? opt.len : m->bar.len;
 	if (m->len > m->bar.len)
-		die("BAR %d of %s has %zu bytes", opt.index, opt.pci, m->bar.len);
+		die("%s has %zu bytes", opt.pci ? opt.pci : RESERVED, m->bar.len);
 	m->cpu = bar_map(&m->bar, 0, m->len);
 	if (!m->cpu)
-		die("mapping %zu bytes of the BAR: %m", m->len);
+		die("mapping %zu bytes: %m", m->len);
 	if (is("dmabuf"))
 		m->fd = bar_dmabuf(&m->bar, 0, m->len, opt.pieces);
 	else
 		m->addr = bar_map(&m->bar, 0, m->len);
 	if (m->fd < 0 && !m->addr)
-		die("mapping %zu bytes of the BAR again: %m", m->len);
+		die("mapping %zu bytes again: %m", m->len);
 }
 
 static void memory_close(struct memory *m)
@@ -250,10 +261,10 @@ static bool atomics(struct rc *rc, const struct memory *m, struct ibv_mr *local,
 
 	memcpy(cpu_at(m, 64), &value, sizeof(value));
 	if (!transfer(rc, IBV_WR_ATOMIC_FETCH_AND_ADD, local, mr, 64, sizeof(value),
-		      is("udmabuf") ? IBV_WC_SUCCESS : IBV_WC_REM_ACCESS_ERR))
+		      is_ram() ? IBV_WC_SUCCESS : IBV_WC_REM_ACCESS_ERR))
 		return false;
 	memcpy(&value, cpu_at(m, 64), sizeof(value));
-	return value == (is("udmabuf") ? 42 : 41);
+	return value == (is_ram() ? 42 : 41);
 }
 
 static int register_part(const struct memory *m, struct ibv_pd *pd, int prot, int access)
@@ -342,7 +353,7 @@ static void report(const struct memory *m, const struct cost *page, const struct
 	uint64_t rest = whole->total - whole->map;
 
 	ktap_note("figure: %s: way=%s bytes=%zu ranges=%llu reg=%llu map=%llu reg_ratio_to_4K=%.3f dereg=%llu description=%llu mismatches=%u",
-		  is("udmabuf") ? "udmabuf" : "bar", opt.way, m->len,
+		  is_ram() ? opt.way : "bar", opt.way, m->len,
 		  (unsigned long long)layout->num_ranges, (unsigned long long)whole->total,
 		  (unsigned long long)whole->map, (double)rest / (page->total - page->map),
 		  (unsigned long long)whole->dereg, (unsigned long long)layout->desc_bytes, bad);
@@ -350,7 +361,7 @@ static void report(const struct memory *m, const struct cost *page, const struct
 
 static void usage(void)
 {
-	die("usage: phyr_bar [-d DEVICE] [-w dmabuf|vfio|sysfs|udmabuf] [-b PCI-ADDRESS] [-i BAR]\n"
+	die("usage: phyr_bar [-d DEVICE] [-w dmabuf|vfio|sysfs|reserved|udmabuf] [-b PCI-ADDRESS] [-i BAR]\n"
 	    "  [-l BYTES] [-g PAGE-BYTES] [-t TIMES] [-P PIECES] [-n BLOCKS] [-s SEED]\n"
 	    "  -t  the same pages for so many times make up BYTES (udmabuf)");
 }
@@ -396,10 +407,10 @@ static void parse(int argc, char **argv)
 			usage();
 		}
 	}
-	if ((!is("udmabuf") && !opt.pci) || (is("udmabuf") && !opt.len) || !opt.pieces || !opt.times ||
+	if ((!is_ram() && !opt.pci) || (is("udmabuf") && !opt.len) || !opt.pieces || !opt.times ||
 	    !opt.blocks)
 		usage();
-	if (!is("dmabuf") && !is("vfio") && !is("sysfs") && !is("udmabuf"))
+	if (!is("dmabuf") && !is("vfio") && !is("sysfs") && !is_ram())
 		usage();
 }
 
@@ -445,7 +456,7 @@ int main(int argc, char **argv)
 	if (opt.pieces > 1)
 		ktap_result(crosses(&rc, &m, local, mr, &rng), "over the borders of %u pieces", opt.pieces);
 	ktap_result(atomics(&rc, &m, local, mr), "an atomic operation is %s",
-		    is("udmabuf") ? "done" : "refused and nothing changed");
+		    is_ram() ? "done" : "refused and nothing changed");
 	ktap_result(transfer(&rc, IBV_WR_RDMA_READ, local, mr, m.len - 8, 16, IBV_WC_REM_ACCESS_ERR),
 		    "a read that goes on behind the end is refused");
 	if (ibv_dereg_mr(mr))

@@ -8,8 +8,13 @@
  *   munmap, remap, protect, move   what a process does to a BAR that sysfs maps
  *   kill                           the process dies that has the BAR and the MR
  *   zap, dmabuf                    the device stops answering; the BAR is vfio's
+ *   unbind                         vfio loses the device; a dma-buf of the BAR is left
+ *
+ * All but the last three can be done to what any file maps, as well.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,6 +43,7 @@ static struct options {
 	const char *device;
 	const char *pci;
 	int index;
+	const char *file;
 	const char *ways;
 	unsigned int rounds;
 	uint64_t seed;
@@ -47,7 +53,8 @@ static struct options {
 };
 
 struct test {
-	struct bar bar;
+	/* What is looked at, and what is registered. */
+	struct bar bar, vfio;
 	struct rng rng;
 	/* Pair 0 writes to the memory, pair 1 reads it. */
 	struct rc pair[2];
@@ -64,6 +71,60 @@ struct test {
 static bool by_vfio(const char *way)
 {
 	return !strcmp(way, "zap") || !strcmp(way, "dmabuf");
+}
+
+static bool unbinds(const char *way)
+{
+	return !strcmp(way, "unbind");
+}
+
+static void vfio_driver(const char *what)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/vfio-pci/%s", what);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, opt.pci, strlen(opt.pci)) != (ssize_t)strlen(opt.pci))
+		die("%s of %s: %m", path, opt.pci);
+	close(fd);
+}
+
+static void *unbind(void *begun)
+{
+	__atomic_store_n((bool *)begun, true, __ATOMIC_RELEASE);
+	vfio_driver("unbind");
+	return NULL;
+}
+
+/* It takes until the process lets go of the device, for which the MR is no reason. */
+static void lose_device(struct test *t)
+{
+	pthread_t thread;
+	bool begun = false;
+
+	if (pthread_create(&thread, NULL, unbind, &begun))
+		die("no thread");
+	while (!__atomic_load_n(&begun, __ATOMIC_ACQUIRE))
+		sched_yield();
+	usleep(1000);
+	bar_close(&t->vfio);
+	pthread_join(thread, NULL);
+	/* Who opens the device by vfio takes what sysfs has mapped of it. */
+	munmap(t->check, CHECKED);
+	t->check = bar_map(&t->bar, 0, CHECKED);
+	if (!t->check)
+		die("mapping the memory again: %m");
+}
+
+static void open_memory(struct bar *bar, const char *way)
+{
+	if (by_vfio(way))
+		bar_open_vfio(bar, opt.pci, opt.index);
+	else if (opt.file)
+		bar_open_file(bar, opt.file);
+	else
+		bar_open_sysfs(bar, opt.pci, opt.index);
 }
 
 static void open_pair(struct test *t, int i)
@@ -84,8 +145,13 @@ static void take(struct test *t, const char *way)
 {
 	t->fd = -1;
 	t->addr = NULL;
-	if (!strcmp(way, "dmabuf"))
-		t->fd = bar_dmabuf(&t->bar, 0, REGION, 1);
+	t->vfio = t->bar;
+	if (unbinds(way)) {
+		vfio_driver("bind");
+		bar_open_vfio(&t->vfio, opt.pci, opt.index);
+	}
+	if (unbinds(way) || !strcmp(way, "dmabuf"))
+		t->fd = bar_dmabuf(&t->vfio, 0, REGION, 1);
 	else
 		t->addr = bar_map(&t->bar, 0, REGION);
 	if (t->fd < 0 && !t->addr)
@@ -103,6 +169,10 @@ static void take_away(struct test *t, const char *way)
 {
 	void *p = t->addr;
 
+	if (unbinds(way)) {
+		lose_device(t);
+		return;
+	}
 	if (by_vfio(way)) {
 		bar_enable(&t->bar, false);
 		bar_enable(&t->bar, true);
@@ -243,7 +313,7 @@ static void victim(const char *way, int begun)
 	struct test t = { .rng = rng_named(opt.seed, way) };
 	struct ibv_wc wc;
 
-	bar_open_sysfs(&t.bar, opt.pci, opt.index);
+	open_memory(&t.bar, way);
 	open_pair(&t, 0);
 	open_pair(&t, 1);
 	take(&t, way);
@@ -287,10 +357,10 @@ static void run_kill(const char *way)
 	struct test t = { .rng = rng_named(opt.seed, way) };
 	unsigned int late = 0, rounds;
 
-	bar_open_sysfs(&t.bar, opt.pci, opt.index);
+	open_memory(&t.bar, way);
 	t.check = bar_map(&t.bar, 0, CHECKED);
 	if (!t.check)
-		die("mapping the BAR: %m");
+		die("mapping the memory: %m");
 	for (rounds = 0; rounds < opt.rounds; rounds++)
 		late += kill_one(&t, way) > 0;
 	ktap_result(!late, "%s: %u times, %u late accesses", way, rounds, late);
@@ -306,13 +376,12 @@ static void run_way(const char *way)
 	unsigned int rounds;
 	size_t bytes;
 
-	if (by_vfio(way))
-		bar_open_vfio(&t.bar, opt.pci, opt.index);
-	else
-		bar_open_sysfs(&t.bar, opt.pci, opt.index);
+	if (unbinds(way))
+		vfio_driver("unbind");
+	open_memory(&t.bar, way);
 	t.check = bar_map(&t.bar, 0, CHECKED);
 	if (!t.check)
-		die("mapping the BAR: %m");
+		die("mapping the memory: %m");
 	open_pair(&t, 0);
 	open_pair(&t, 1);
 	for (rounds = 0; rounds < opt.rounds; rounds++) {
@@ -331,12 +400,14 @@ static void run_way(const char *way)
 	}
 	munmap(t.check, CHECKED);
 	bar_close(&t.bar);
+	if (unbinds(way))
+		vfio_driver("bind");
 }
 
 static void usage(void)
 {
-	die("usage: phyr_revoke -b PCI-ADDRESS [-d DEVICE] [-i BAR] [-w WAY,...] [-n ROUNDS] [-s SEED] [-B]\n"
-	    "  WAY is munmap, remap, protect, move or kill, or of a device of vfio's zap or dmabuf\n"
+	die("usage: phyr_revoke -b PCI-ADDRESS|-f FILE [-d DEVICE] [-i BAR] [-w WAY,...] [-n ROUNDS] [-s SEED] [-B]\n"
+	    "  WAY is munmap, remap, protect, move or kill, or of a device of vfio's zap, dmabuf or unbind\n"
 	    "  -B  write over it before it is revoked: must be noticed");
 }
 
@@ -346,7 +417,7 @@ int main(int argc, char **argv)
 	int c;
 
 	opt.seed = (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
-	while ((c = getopt(argc, argv, "d:b:i:w:n:s:B")) != -1) {
+	while ((c = getopt(argc, argv, "d:b:i:f:w:n:s:B")) != -1) {
 		switch (c) {
 		case 'd':
 			opt.device = optarg;
@@ -356,6 +427,9 @@ int main(int argc, char **argv)
 			break;
 		case 'i':
 			opt.index = atoi(optarg);
+			break;
+		case 'f':
+			opt.file = optarg;
 			break;
 		case 'w':
 			opt.ways = optarg;
@@ -373,14 +447,16 @@ int main(int argc, char **argv)
 			usage();
 		}
 	}
-	if (!opt.pci || !opt.rounds)
+	if (!opt.pci == !opt.file || !opt.rounds)
 		usage();
 
 	ktap_start();
 	ways = strdup(opt.ways);
 	for (way = strtok(ways, ","); way; way = strtok(NULL, ",")) {
-		if (!by_vfio(way) && strcmp(way, "munmap") && strcmp(way, "remap") &&
+		if (!by_vfio(way) && !unbinds(way) && strcmp(way, "munmap") && strcmp(way, "remap") &&
 		    strcmp(way, "protect") && strcmp(way, "move") && strcmp(way, "kill"))
+			usage();
+		if (((by_vfio(way) || unbinds(way)) && !opt.pci) || (unbinds(way) && opt.late))
 			usage();
 		if (!strcmp(way, "kill"))
 			run_kill(way);
