@@ -77,6 +77,26 @@ static void json_step(FILE *f, const struct reg_mr_info *info,
 	fprintf(f, "\n}");
 }
 
+static void json_page_size(FILE *f, const struct reg_mr_info *info)
+{
+	if (info->memory)
+		fprintf(f, "\"page_size\": \"%s\",\n", page_memory_name(info->param->page_size));
+	else
+		fprintf(f, "\"page_size\": null,\n");
+}
+
+static void json_memory(FILE *f, const struct reg_mr_parameters *param)
+{
+	if (param->mmap_file) {
+		json_string(f, "mmap", param->mmap_file);
+		fprintf(f, "\"mmap-offset\": %" PRIu64 ",\n", param->mmap_offset);
+	}
+	if (param->vfio_dmabuf) {
+		json_string(f, "vfio_dmabuf", param->vfio_dmabuf);
+		fprintf(f, "\"vfio_dmabuf_offset\": %" PRIu64 ",\n", param->vfio_dmabuf_offset);
+	}
+}
+
 static void json_info(FILE *f, const struct reg_mr_info *info)
 {
 	const struct reg_mr_parameters *param = info->param;
@@ -85,13 +105,14 @@ static void json_info(FILE *f, const struct reg_mr_info *info)
 	fprintf(f, "\"test\": \"Memory_Registration_Latency_Test\",\n");
 	fprintf(f, "\"version\": \"%s\",\n", VERSION);
 	json_string(f, "Device", info->devname);
-	fprintf(f, "\"page_size\": \"%s\",\n", page_memory_name(param->page_size));
+	json_page_size(f, info);
+	json_memory(f, param);
 	fprintf(f, "\"mr_path\": \"%s\",\n", reg_mr_paths_name(param));
-	fprintf(f, "\"mapped_bytes\": %" PRIu64 ",\n", info->memory->mapped);
+	fprintf(f, "\"mapped_bytes\": %" PRIu64 ",\n", info->mapped);
 	if (param->page_size == PAGE_MEMORY_THP)
 		fprintf(f, "\"thp_bytes\": %" PRIu64 ",\n", info->memory->thp);
-	fprintf(f, "\"one_page\": %s,\n", info->memory->flags & PAGE_MEMORY_ONE_PAGE ? "true" : "false");
-	fprintf(f, "\"scattered\": %s,\n", info->memory->flags & PAGE_MEMORY_SCATTERED ? "true" : "false");
+	fprintf(f, "\"one_page\": %s,\n", param->one_page ? "true" : "false");
+	fprintf(f, "\"scattered\": %s,\n", param->scattered ? "true" : "false");
 	fprintf(f, "\"offset\": %" PRIu64 ",\n", param->offset);
 	fprintf(f, "\"threads\": %u,\n", param->threads);
 	if (param->duration)
@@ -128,9 +149,8 @@ static void json_result(FILE *f, const struct reg_mr_info *info,
 
 	fprintf(f, "{\n\"bytes\": %" PRIu64 ",\n\"iterations\": %" PRIu64 ",\n",
 		result->size, result->iters);
-	fprintf(f, "\"page_size\": \"%s\",\n\"mr_path\": \"%s\",\n",
-		page_memory_name(info->param->page_size),
-		reg_mr_path_name(result->path));
+	json_page_size(f, info);
+	fprintf(f, "\"mr_path\": \"%s\",\n", reg_mr_path_name(result->path));
 	if (result->ranges)
 		fprintf(f, "\"ranges\": %" PRIu64 ",\n", result->ranges);
 	else

@@ -12,13 +12,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <infiniband/verbs.h>
 #include "get_clock.h"
+#include "mmap_memory.h"
 #include "page_memory.h"
 #include "reg_mr_layout.h"
 #include "reg_mr_parameters.h"
 #include "reg_mr_report.h"
 #include "reg_mr_run.h"
+#include "vfio_memory.h"
 
 /* With a 64-bit size there are no more powers of two to sweep over */
 #define MAX_SIZES 64
@@ -30,6 +33,8 @@ struct reg_mr_test {
 	struct ibv_pd *pd;
 	struct memory_ctx *memory;
 	void *buf;
+	int dmabuf_fd;
+	uint64_t dmabuf_offset;
 	uint64_t stride;		/* from one thread's memory to the next's */
 	struct reg_mr_result results[MAX_SIZES * REG_MR_MAX_PATHS];
 	unsigned int n_results;
@@ -81,6 +86,17 @@ static int check_odp(struct ibv_context *context)
 	return -1;
 }
 
+static struct memory_ctx *create_memory(const struct reg_mr_parameters *param)
+{
+	if (param->mmap_file)
+		return mmap_memory_create_at(param->mmap_file, param->mmap_offset);
+	if (param->vfio_dmabuf)
+		return vfio_memory_create(param->vfio_dmabuf, param->vfio_dmabuf_offset);
+	return page_memory_create(param->page_size,
+				  (param->one_page ? PAGE_MEMORY_ONE_PAGE : 0) |
+				  (param->scattered ? PAGE_MEMORY_SCATTERED : 0));
+}
+
 /* Each thread's memory begins as far into a page as any other's */
 static int map_memory(struct reg_mr_test *test)
 {
@@ -88,13 +104,12 @@ static int map_memory(struct reg_mr_test *test)
 	uint64_t bytes = param->size + param->offset, page_size;
 	bool can_init;
 
-	test->memory = page_memory_create(param->page_size,
-					  (param->one_page ? PAGE_MEMORY_ONE_PAGE : 0) |
-					  (param->scattered ? PAGE_MEMORY_SCATTERED : 0));
+	test->memory = create_memory(param);
 	if (!test->memory || test->memory->init(test->memory))
 		return -1;
 
-	page_size = page_memory(test->memory)->page_size;
+	page_size = reg_mr_has_page_size(param) ? page_memory(test->memory)->page_size :
+						  (uint64_t)sysconf(_SC_PAGESIZE);
 	test->stride = (bytes + page_size - 1) & ~(page_size - 1);
 	if (bytes < param->size || test->stride < bytes ||
 	    test->stride > UINT64_MAX / param->threads) {
@@ -103,7 +118,28 @@ static int map_memory(struct reg_mr_test *test)
 	}
 	return test->memory->allocate_buffer(test->memory, 1,
 					     test->stride * param->threads,
-					     NULL, NULL, &test->buf, &can_init);
+					     &test->dmabuf_fd, &test->dmabuf_offset,
+					     &test->buf, &can_init);
+}
+
+static struct reg_mr_target make_target(const struct reg_mr_test *test, uint64_t size)
+{
+	return (struct reg_mr_target) {
+		.pd = test->pd,
+		.addr = (char *)test->buf + test->param.offset,
+		.dmabuf_fd = test->dmabuf_fd,
+		.dmabuf_offset = test->dmabuf_offset + test->param.offset,
+		.stride = test->stride,
+		.size = size,
+	};
+}
+
+static bool has_times(const struct reg_mr_test *test)
+{
+	const struct reg_mr_parameters *param = &test->param;
+	struct reg_mr_target target = make_target(test, param->size < FIRST_SIZE ? param->size : FIRST_SIZE);
+
+	return reg_mr_has_times(reg_mr_register(&target, target.addr, reg_mr_access(param->paths[0])));
 }
 
 static int set_up(struct reg_mr_test *test)
@@ -122,16 +158,16 @@ static int set_up(struct reg_mr_test *test)
 	}
 	if (map_memory(test))
 		return -1;
-	return param->breakdown &&
-	       !reg_mr_has_times(test->pd, test->buf, param->size < FIRST_SIZE ? param->size : FIRST_SIZE,
-				 reg_mr_access(param->paths[0])) ? -1 : 0;
+	return param->breakdown && !has_times(test) ? -1 : 0;
 }
 
 static void tear_down(struct reg_mr_test *test)
 {
 	if (test->buf)
-		test->memory->free_buffer(test->memory, -1, test->buf,
-					  test->param.size);
+		test->memory->free_buffer(test->memory, test->dmabuf_fd, test->buf,
+					  test->stride * test->param.threads);
+	if (test->dmabuf_fd >= 0)
+		close(test->dmabuf_fd);
 	if (test->memory)
 		test->memory->destroy(test->memory);
 	if (test->pd)
@@ -140,17 +176,34 @@ static void tear_down(struct reg_mr_test *test)
 		ibv_close_device(test->context);
 }
 
+/* Of memory that is not made of pages, an MR tells */
+static uint64_t ask_for_ranges(const struct reg_mr_test *test,
+			       const struct reg_mr_target *target, char *addr)
+{
+	struct reg_mr_layout layout = {};
+	struct ibv_mr *mr;
+
+	mr = reg_mr_register(target, addr, reg_mr_access(test->param.paths[0]));
+	if (!mr)
+		return 0;
+	reg_mr_query_layout(mr, &layout);
+	ibv_dereg_mr(mr);
+	return layout.ranges;
+}
+
 /* As many as the thread has whose memory is made of the most */
 static uint64_t count_ranges(const struct reg_mr_test *test,
 			     const struct reg_mr_target *target)
 {
 	uint64_t most = 0, ranges;
 	unsigned int i;
+	char *addr;
 
 	for (i = 0; i < test->param.threads; i++) {
-		ranges = page_memory_ranges(page_memory(test->memory),
-					    target->addr + i * target->stride,
-					    target->size);
+		addr = target->addr + i * target->stride;
+		ranges = reg_mr_has_page_size(&test->param) ?
+			 page_memory_ranges(page_memory(test->memory), addr, target->size) :
+			 ask_for_ranges(test, target, addr);
 		if (ranges > most)
 			most = ranges;
 	}
@@ -164,13 +217,13 @@ static void look_at_layout(const struct reg_mr_target *target,
 	const char *path = reg_mr_path_name(result->path);
 	struct ibv_mr *mr;
 
-	mr = ibv_reg_mr(target->pd, target->addr, target->size,
-			reg_mr_access(result->path));
+	mr = reg_mr_register(target, target->addr, reg_mr_access(result->path));
 	if (!mr)
 		return;
 	result->has_layout = !reg_mr_query_layout(mr, &result->layout);
 	ibv_dereg_mr(mr);
-	if (result->has_layout && strcmp(result->layout.path, path) &&
+	if (result->has_layout && target->dmabuf_fd < 0 &&
+	    strcmp(result->layout.path, path) &&
 	    strcmp(result->layout.path, "unknown"))
 		fprintf(stderr, " Warning: the path is %s, the kernel does not register by %s here\n",
 			result->layout.path, path);
@@ -208,12 +261,7 @@ static int run_size(struct reg_mr_test *test, const struct reg_mr_info *info,
 	const struct reg_mr_parameters *param = &test->param;
 	struct reg_mr_result *results = &test->results[test->n_results];
 	struct reg_mr_samples samples[REG_MR_MAX_PATHS] = {};
-	const struct reg_mr_target target = {
-		.pd = test->pd,
-		.addr = (char *)test->buf + param->offset,
-		.stride = test->stride,
-		.size = size,
-	};
+	const struct reg_mr_target target = make_target(test, size);
 	uint64_t ranges = count_ranges(test, &target);
 	unsigned int path;
 	int ret;
@@ -262,7 +310,8 @@ static int run(struct reg_mr_test *test)
 	struct reg_mr_info info = {
 		.param = param,
 		.devname = ibv_get_device_name(test->context->device),
-		.memory = page_memory(test->memory),
+		.memory = reg_mr_has_page_size(param) ? page_memory(test->memory) : NULL,
+		.mapped = test->stride * param->threads,
 	};
 	uint64_t size = param->size;
 	int ret;
@@ -301,7 +350,7 @@ static int run(struct reg_mr_test *test)
 
 int main(int argc, char *argv[])
 {
-	struct reg_mr_test test = {};
+	struct reg_mr_test test = { .dmabuf_fd = -1 };
 	int ret;
 
 	switch (reg_mr_parse(&test.param, argc, argv)) {

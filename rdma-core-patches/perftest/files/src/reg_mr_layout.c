@@ -50,14 +50,11 @@ int reg_mr_query_layout(struct ibv_mr *mr, struct reg_mr_layout *layout)
 }
 #endif
 
-bool reg_mr_has_times(struct ibv_pd *pd, void *addr, uint64_t size, int access)
+bool reg_mr_has_times(struct ibv_mr *mr)
 {
 	struct reg_mr_layout layout = {};
-	struct ibv_mr *mr;
-	int error;
+	int error = mr ? reg_mr_query_layout(mr, &layout) : errno;
 
-	mr = ibv_reg_mr(pd, addr, size, access);
-	error = mr ? reg_mr_query_layout(mr, &layout) : errno;
 	if (mr)
 		ibv_dereg_mr(mr);
 

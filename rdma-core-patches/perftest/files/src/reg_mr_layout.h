@@ -23,9 +23,9 @@ struct reg_mr_layout {
 int reg_mr_query_layout(struct ibv_mr *mr, struct reg_mr_layout *layout);
 
 /*
- * Whether the times can be had of memory that is registered like this, with a
- * message on stderr if not.
+ * Whether the times can be had of MRs like this one, which is deregistered, with a
+ * message on stderr if not. NULL and errno is one that couldn't be registered.
  */
-bool reg_mr_has_times(struct ibv_pd *pd, void *addr, uint64_t size, int access);
+bool reg_mr_has_times(struct ibv_mr *mr);
 
 #endif /* REG_MR_LAYOUT_H */

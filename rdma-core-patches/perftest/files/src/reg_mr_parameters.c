@@ -15,6 +15,7 @@
 #include <config.h>
 #endif
 #include "reg_mr_parameters.h"
+#include "vfio_memory.h"
 
 #define DEF_SIZE 4096
 #define DEF_ALL_SIZE (UINT64_C(1) << 30)
@@ -28,6 +29,10 @@
 
 enum {
 	OPT_PAGE_SIZE = CHAR_MAX + 1,
+	OPT_MMAP,
+	OPT_MMAP_OFFSET,
+	OPT_VFIO_DMABUF,
+	OPT_VFIO_DMABUF_OFFSET,
 	OPT_MR_PATH,
 	OPT_ONE_PAGE,
 	OPT_SCATTERED,
@@ -53,6 +58,10 @@ static const struct option options[] = {
 	{ "report-unsorted",	no_argument,		NULL, 'U' },
 	{ "version",		no_argument,		NULL, 'V' },
 	{ "page_size",		required_argument,	NULL, OPT_PAGE_SIZE },
+	{ "mmap",		required_argument,	NULL, OPT_MMAP },
+	{ "mmap-offset",	required_argument,	NULL, OPT_MMAP_OFFSET },
+	{ "vfio_dmabuf",	required_argument,	NULL, OPT_VFIO_DMABUF },
+	{ "vfio_dmabuf_offset",	required_argument,	NULL, OPT_VFIO_DMABUF_OFFSET },
 	{ "mr_path",		required_argument,	NULL, OPT_MR_PATH },
 	{ "one_page",		no_argument,		NULL, OPT_ONE_PAGE },
 	{ "scattered",		no_argument,		NULL, OPT_SCATTERED },
@@ -86,6 +95,13 @@ static void usage(const char *argv0)
 	       "      --page_size=<4K|thp|2M|1G>  What the memory is mapped by: 4K pages, transparent\n"
 	       "          hugepages, or hugetlb pages of 2M or 1G (default 4K). The memory mapped is\n"
 	       "          rounded up to whole pages, the memory region is not.\n"
+	       "      --mmap=<file>  Map this file instead, such as the resourceN of a PCI device in sysfs\n"
+	       "      --mmap-offset=<offset>  Begin so far into the file, at a multiple of the page size;\n"
+	       "          K, M, G or T can follow (default 0)\n"
+	       "      --vfio_dmabuf=" VFIO_MEMORY_USAGE "  Register a BAR (default 0) of the PCI device at this\n"
+	       "          address, as in 0000:00:04.0:2, as a dma-buf of vfio-pci\n"
+	       "      --vfio_dmabuf_offset=<offset>  Begin so far into the BAR, at a multiple of the page\n"
+	       "          size; K, M, G or T can follow (default 0)\n"
 	       "      --mr_path=<phyr|pages|both>  Register through physical ranges, or through an\n"
 	       "          array of pages (IBV_ACCESS_PAGE_LIST), or by turns through the one and the\n"
 	       "          other, and compare them (default " MR_PATH_ENV ", or else phyr)\n"
@@ -190,6 +206,12 @@ static enum reg_mr_parse settle_mr_path(struct reg_mr_parameters *param,
 {
 	const char *env = getenv(MR_PATH_ENV);
 
+	if (param->vfio_dmabuf) {
+		if (given || odp)
+			return bad_usage(given ? "--mr_path" : "--odp", "a dma-buf has no pages that could be pinned or faulted, leave it out with --vfio_dmabuf");
+		param->paths[0] = REG_MR_DMABUF;
+		return REG_MR_RUN;
+	}
 	if (odp) {
 		if (given)
 			return bad_usage("--mr_path", "an on-demand MR pins no memory and has no path, leave it out with --odp");
@@ -212,6 +234,22 @@ static enum reg_mr_parse settle_mr_path(struct reg_mr_parameters *param,
 	return REG_MR_RUN;
 }
 
+static enum reg_mr_parse check_memory(const struct reg_mr_parameters *param,
+				      bool page_size_given)
+{
+	if (param->mmap_file && param->vfio_dmabuf)
+		return bad_usage("--mmap", "not together with --vfio_dmabuf: leave one of them out");
+	if (!reg_mr_has_page_size(param) && (page_size_given || param->scattered))
+		return bad_usage(page_size_given ? "--page_size" : "--scattered", "the memory of --mmap and --vfio_dmabuf is as it is, leave it out");
+	if (param->mmap_offset && !param->mmap_file)
+		return bad_usage("--mmap-offset", "only with --mmap");
+	if (param->vfio_dmabuf_offset && !param->vfio_dmabuf)
+		return bad_usage("--vfio_dmabuf_offset", "only with --vfio_dmabuf");
+	if (param->vfio_dmabuf && !vfio_memory_supported())
+		return bad_usage("--vfio_dmabuf", "this program was built with an rdma-core that has no ibv_reg_dmabuf_mr(), build it with one that has");
+	return REG_MR_RUN;
+}
+
 static enum reg_mr_parse check(const struct reg_mr_parameters *param)
 {
 	if (param->one_page && param->page_size != PAGE_MEMORY_2M &&
@@ -229,7 +267,7 @@ static enum reg_mr_parse check(const struct reg_mr_parameters *param)
 enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 			       char *argv[])
 {
-	bool size_given = false, iters_given = false, odp = false;
+	bool size_given = false, iters_given = false, page_size_given = false, odp = false;
 	const char *mr_path = NULL;
 	enum reg_mr_parse ret;
 	uint64_t threads = 1;
@@ -288,6 +326,23 @@ enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 		case OPT_PAGE_SIZE:
 			if (!page_memory_parse(optarg, &param->page_size))
 				return bad_value("--page_size", optarg, "use 4K, thp, 2M or 1G");
+			page_size_given = true;
+			break;
+		case OPT_MMAP:
+			param->mmap_file = optarg;
+			break;
+		case OPT_MMAP_OFFSET:
+			if (!parse_size(optarg, 0, &param->mmap_offset))
+				return bad_value("--mmap-offset", optarg, "give a number of bytes; K, M, G or T can follow");
+			break;
+		case OPT_VFIO_DMABUF:
+			if (!vfio_memory_valid(optarg))
+				return bad_value("--vfio_dmabuf", optarg, "give " VFIO_MEMORY_USAGE ", as in 0000:00:04.0:2, with a BAR from 0 to 5");
+			param->vfio_dmabuf = optarg;
+			break;
+		case OPT_VFIO_DMABUF_OFFSET:
+			if (!parse_size(optarg, 0, &param->vfio_dmabuf_offset))
+				return bad_value("--vfio_dmabuf_offset", optarg, "give a number of bytes; K, M, G or T can follow");
 			break;
 		case OPT_MR_PATH:
 			if (!parse_mr_path(optarg, param))
@@ -338,7 +393,9 @@ enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 	if (param->all && !size_given)
 		param->size = DEF_ALL_SIZE;
 	param->threads = threads;
-	ret = check(param);
+	ret = check_memory(param, page_size_given);
+	if (ret == REG_MR_RUN)
+		ret = check(param);
 	return ret == REG_MR_RUN ? settle_mr_path(param, mr_path, odp) : ret;
 }
 
@@ -348,6 +405,7 @@ const char *reg_mr_path_name(enum reg_mr_path path)
 		[REG_MR_PHYR]	= "phyr",
 		[REG_MR_PAGES]	= "pages",
 		[REG_MR_ODP]	= "odp",
+		[REG_MR_DMABUF]	= "dmabuf",
 	};
 
 	return names[path];

@@ -11,6 +11,7 @@ enum reg_mr_path {
 	REG_MR_PHYR,
 	REG_MR_PAGES,
 	REG_MR_ODP,
+	REG_MR_DMABUF,
 };
 
 /* --mr_path=both: one after the other, over and over */
@@ -25,6 +26,11 @@ struct reg_mr_parameters {
 	uint64_t duration;		/* seconds instead of iters, or 0 */
 	uint64_t warmup;
 	enum page_memory_kind page_size;
+	/* Instead of memory by page_size: a file, or the BAR of a device */
+	const char *mmap_file;
+	uint64_t mmap_offset;
+	const char *vfio_dmabuf;
+	uint64_t vfio_dmabuf_offset;
 	bool one_page;
 	bool scattered;
 	enum reg_mr_path paths[REG_MR_MAX_PATHS];
@@ -47,6 +53,12 @@ enum reg_mr_parse {
 
 enum reg_mr_parse reg_mr_parse(struct reg_mr_parameters *param, int argc,
 			       char *argv[]);
+
+/* Whether --page_size says what the memory is */
+static inline bool reg_mr_has_page_size(const struct reg_mr_parameters *param)
+{
+	return !param->mmap_file && !param->vfio_dmabuf;
+}
 
 /* As on the command line and in reports */
 const char *reg_mr_path_name(enum reg_mr_path path);

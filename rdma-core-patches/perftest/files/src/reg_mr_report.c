@@ -44,20 +44,33 @@ static double scaled(const struct reg_mr_info *info, enum reg_mr_step step,
 	return in_cycles(info) ? value : value / info->mhz;
 }
 
+static void print_memory(const struct reg_mr_info *info)
+{
+	const struct reg_mr_parameters *param = info->param;
+
+	if (info->memory)
+		printf(" Page size       : %s\n", page_memory_name(param->page_size));
+	else if (param->mmap_file)
+		printf(" Memory          : %s, from offset %" PRIu64 " on\n",
+		       param->mmap_file, param->mmap_offset);
+	else
+		printf(" Memory          : dma-buf of vfio's, %s, from offset %" PRIu64 " on\n",
+		       param->vfio_dmabuf, param->vfio_dmabuf_offset);
+	printf(" Memory mapped   : %" PRIu64 " bytes%s\n", info->mapped,
+	       param->one_page ? ", all of them the same one page" : "");
+	if (param->page_size == PAGE_MEMORY_THP)
+		printf(" Really THP      : %" PRIu64 " bytes\n", info->memory->thp);
+}
+
 void reg_mr_print_info(const struct reg_mr_info *info)
 {
 	const struct reg_mr_parameters *param = info->param;
-	const struct page_memory_ctx *memory = info->memory;
 
 	printf(LINE "\n");
 	printf("                    Memory Registration Latency Test\n");
 	printf(" Device          : %s\n", info->devname);
 	printf(" MR path         : %s\n", reg_mr_paths_name(param));
-	printf(" Page size       : %s\n", page_memory_name(param->page_size));
-	printf(" Memory mapped   : %" PRIu64 " bytes%s\n", memory->mapped,
-	       memory->flags & PAGE_MEMORY_ONE_PAGE ? ", all of them the same one page" : "");
-	if (param->page_size == PAGE_MEMORY_THP)
-		printf(" Really THP      : %" PRIu64 " bytes\n", memory->thp);
+	print_memory(info);
 	if (param->offset)
 		printf(" Offset          : %" PRIu64 " bytes\n", param->offset);
 	if (param->threads > 1)

@@ -26,7 +26,8 @@ struct reg_mr_result {
 struct reg_mr_info {
 	const struct reg_mr_parameters *param;
 	const char *devname;
-	const struct page_memory_ctx *memory;
+	const struct page_memory_ctx *memory;	/* NULL: not by --page_size */
+	uint64_t mapped;
 	double mhz;			/* cycles per microsecond, 0: unknown */
 };
 

@@ -72,6 +72,18 @@ int reg_mr_access(enum reg_mr_path path)
 	return access;
 }
 
+struct ibv_mr *reg_mr_register(const struct reg_mr_target *target, char *addr,
+			       int access)
+{
+#ifdef HAVE_REG_DMABUF_MR
+	if (target->dmabuf_fd >= 0)
+		return ibv_reg_dmabuf_mr(target->pd, target->dmabuf_offset + (addr - target->addr),
+					 target->size, (uintptr_t)addr,
+					 target->dmabuf_fd, access);
+#endif
+	return ibv_reg_mr(target->pd, addr, target->size, access);
+}
+
 static uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -128,10 +140,10 @@ static bool register_once(struct worker *worker, unsigned int path,
 	int error;
 
 	start = get_cycles();
-	mr = ibv_reg_mr(target->pd, worker->addr, target->size, access);
+	mr = reg_mr_register(target, worker->addr, access);
 	end = get_cycles();
 	if (!mr) {
-		failed(worker, path, "ibv_reg_mr", errno);
+		failed(worker, path, target->dmabuf_fd < 0 ? "ibv_reg_mr" : "ibv_reg_dmabuf_mr", errno);
 		return false;
 	}
 	values[REG_MR_REG] = end - start;

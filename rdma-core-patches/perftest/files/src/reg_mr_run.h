@@ -27,6 +27,8 @@ static inline int reg_mr_steps(const struct reg_mr_parameters *param)
 struct reg_mr_target {
 	struct ibv_pd *pd;
 	char *addr;			/* the first thread's */
+	int dmabuf_fd;			/* its dma-buf, or -1 */
+	uint64_t dmabuf_offset;		/* of addr */
 	uint64_t stride;		/* from there to the next thread's */
 	uint64_t size;
 };
@@ -51,5 +53,9 @@ void reg_mr_free_samples(struct reg_mr_samples *samples);
 
 /* Access flags of an MR that is registered by a path */
 int reg_mr_access(enum reg_mr_path path);
+
+/* Registers what begins at addr, of any thread. Returns NULL and errno if it fails. */
+struct ibv_mr *reg_mr_register(const struct reg_mr_target *target, char *addr,
+			       int access);
 
 #endif /* REG_MR_RUN_H */
