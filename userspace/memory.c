@@ -198,20 +198,22 @@ static const char *fill_hugetlb(unsigned char *at, size_t len, int size_flag)
 	return NULL;
 }
 
-/* One page, which takes no more memory however long @len is. */
-static const char *fill_again(unsigned char *at, size_t len)
+/* @own bytes, then the first @again of them over and over, which takes no more memory. */
+static const char *fill_again(unsigned char *at, size_t len, size_t own, size_t again,
+			      int size_flag)
 {
-	int fd = memfd_create("phyr", MFD_CLOEXEC | MFD_HUGETLB | HUGE_1G);
+	int fd = memfd_create("phyr", MFD_CLOEXEC | MFD_HUGETLB | size_flag);
 	const char *err = NULL;
 
-	if (fd < 0 || ftruncate(fd, PAGE_1G))
+	if (fd < 0 || ftruncate(fd, own))
 		return strerror(errno);
-	for (size_t off = 0; !err && off < len; off += PAGE_1G)
-		err = map_at(at + off, PAGE_1G, MAP_SHARED, fd);
+	for (size_t off = 0, n = own; !err && off < len; off += n, n = again)
+		err = map_at(at + off, n < len - off ? n : len - off, MAP_SHARED, fd);
 	close(fd);
 	if (err)
-		return "too few 1G hugepages reserved";
-	fault_in_order(at, len, PAGE_1G);
+		return size_flag == HUGE_1G ? "too few 1G hugepages reserved" :
+					      "too few 2M hugepages reserved";
+	fault_in_order(at, len, size_flag == HUGE_1G ? PAGE_1G : PAGE_2M);
 	return NULL;
 }
 
@@ -289,7 +291,7 @@ const char *region_create(struct region *r, const char *kind, size_t len,
 		else if (!strcmp(kind, "1G"))
 			err = fill_hugetlb(r->addr, whole, HUGE_1G);
 		else if (!strcmp(kind, "1G-again"))
-			err = fill_again(r->addr, whole);
+			err = fill_again(r->addr, whole, PAGE_1G, PAGE_1G, HUGE_1G);
 		else if (!strcmp(kind, "64K"))
 			err = fill_64k(r->addr, whole, rng);
 		else if (!strcmp(kind, "mixed"))
@@ -301,6 +303,72 @@ const char *region_create(struct region *r, const char *kind, size_t len,
 	}
 	if (err)
 		region_destroy(r);
+	return err;
+}
+
+const char *region_create_again(struct region *r, const char *kind, size_t len,
+				size_t own, size_t again)
+{
+	size_t page = kind_page_size(kind);
+	const char *err;
+
+	memset(r, 0, sizeof(*r));
+	r->len = len;
+	r->addr = reserve(r, len, page);
+	err = fill_again(r->addr, len, own, again, page == PAGE_1G ? HUGE_1G : HUGE_2M);
+	if (err)
+		region_destroy(r);
+	return err;
+}
+
+static const char *fill_memfd(unsigned char *at, int fd, const char *kind, size_t len,
+			      struct rng *rng)
+{
+	size_t page = kind_page_size(kind);
+	const char *err;
+
+	if (ftruncate(fd, len) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK))
+		return strerror(errno);
+	err = map_at(at, len, MAP_SHARED, fd);
+	if (err)
+		return page == PAGE_4K ? err : "too few hugepages reserved";
+	if (!strcmp(kind, "4K")) {
+		madvise(at, len, MADV_NOHUGEPAGE);
+		fault_scattered(at, len, PAGE_4K, rng);
+		return NULL;
+	}
+	if (!strcmp(kind, "thp") && madvise(at, len, MADV_HUGEPAGE))
+		return "no transparent hugepages";
+	fault_in_order(at, len, page);
+	if (!strcmp(kind, "thp") && count_ranges(at, len) > len / PAGE_2M)
+		return "transparent hugepages asked for but not given (see shmem_enabled)";
+	return NULL;
+}
+
+const char *region_create_memfd(struct region *r, int *fd, const char *kind, size_t len,
+				struct rng *rng)
+{
+	size_t page = kind_page_size(kind);
+	int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	const char *err;
+
+	memset(r, 0, sizeof(*r));
+	if (!strcmp(kind, "2M"))
+		flags |= MFD_HUGETLB | HUGE_2M;
+	else if (!strcmp(kind, "1G"))
+		flags |= MFD_HUGETLB | HUGE_1G;
+	else if (strcmp(kind, "4K") && strcmp(kind, "thp"))
+		return "no such kind of memfd";
+	*fd = memfd_create("phyr", flags);
+	if (*fd < 0)
+		return strerror(errno);
+	r->len = len;
+	r->addr = reserve(r, len, page);
+	err = fill_memfd(r->addr, *fd, kind, len, rng);
+	if (err) {
+		region_destroy(r);
+		close(*fd);
+	}
 	return err;
 }
 

@@ -35,6 +35,17 @@ const char *region_create(struct region *r, const char *kind, size_t len,
 			  struct rng *rng);
 void region_destroy(struct region *r);
 
+/*
+ * @len bytes of hugetlb pages of kind 2M or 1G: @own bytes of its own, and behind them
+ * the first @again of these mapped over and over.
+ */
+const char *region_create_again(struct region *r, const char *kind, size_t len,
+				size_t own, size_t again);
+
+/* A memfd of kind 4K, thp, 2M or 1G, mapped and touched, that can't shrink. */
+const char *region_create_memfd(struct region *r, int *fd, const char *kind, size_t len,
+				struct rng *rng);
+
 /* The page size a kind is made of; 0 if there is no such kind. */
 size_t kind_page_size(const char *kind);
 
