@@ -8,6 +8,8 @@ export KERNEL_TARBALL RDMA_CORE_TARBALL PERFTEST_TARBALL
 
 help:
 	@echo 'make bench   what registering memory costs on the stock kernel and on ours'
+	@echo 'make bench-peers  the same for everything else that holds memory for a device,'
+	@echo '             and for large buffers, many MRs and many threads'
 	@echo 'make test    all tests; results in build/test/summary.txt'
 	@echo 'make soak    the tests at full length: hours'
 	@echo 'make shell   a shell in a guest of our kernel, with rxe0 up'
@@ -16,7 +18,7 @@ help:
 	@echo 'make mail    the patches as mails, in build/mail'
 	@echo 'make clean   remove build/; refuses while a tree has edits that are not exported'
 
-bench test soak shell check mail:
+bench bench-peers test soak shell check mail:
 	@scripts/run $@
 
 figures:
@@ -26,4 +28,4 @@ figures:
 clean:
 	@scripts/clean
 
-.PHONY: help bench test soak shell check mail figures clean
+.PHONY: help bench bench-peers test soak shell check mail figures clean
