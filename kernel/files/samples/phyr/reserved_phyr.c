@@ -9,6 +9,8 @@
  * it with an RDMA device, say.
  *
  * It is RAM, so it is mapped cached.  What an earlier kernel left there can be read.
+ * What the firmware has reserved for itself looks the same, so who loads this module
+ * has to know what is there; a locked-down kernel does not take the address.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -21,7 +23,7 @@
 #include <linux/overflow.h>
 
 static unsigned long addr;
-module_param(addr, ulong, 0444);
+module_param_hw(addr, ulong, iomem, 0444);
 MODULE_PARM_DESC(addr, "Physical address of RAM that memmap= has reserved");
 
 static unsigned long size;
@@ -68,11 +70,11 @@ static int __init reserved_init(void)
 
 	if (!PAGE_ALIGNED(addr) || !PAGE_ALIGNED(size) ||
 	    check_add_overflow(addr, size, &end)) {
-		pr_err("%#lx bytes at %#lx are not whole pages\n", size, addr);
+		pr_err("%#lx bytes at %#lx are not whole pages, or too many\n", size, addr);
 		return -EINVAL;
 	}
 
-	/* Not System RAM, which the kernel uses, and not a device's registers. */
+	/* Not System RAM, which the kernel uses. */
 	if (region_intersects(addr, size, IORESOURCE_MEM,
 			      IORES_DESC_RESERVED) != REGION_INTERSECTS) {
 		pr_err("not reserved, use memmap=%#lx$%#lx\n", size, addr);

@@ -200,6 +200,21 @@ static int ib_umem_pfnmap_walk(struct ib_umem_phyrs *list)
 	return 0;
 }
 
+/* region_intersects() doesn't see a hole that nothing is said of. */
+static bool ib_umem_pfnmap_is_ram(const struct phyr *phyr)
+{
+	unsigned long pfn = PHYS_PFN(phyr->addr);
+	unsigned long last = PHYS_PFN(phyr->addr + phyr->len - 1);
+
+	for (; pfn <= last; pfn++) {
+		if (!page_is_ram(pfn))
+			return false;
+		if (!(pfn % 1024))
+			cond_resched();
+	}
+	return true;
+}
+
 /*
  * Memory that the kernel has in its linear mapping can't be mapped another time.
  * Drivers map such by PFN, too; it will do if it is all like that, and cached.
@@ -217,6 +232,8 @@ static int ib_umem_pfnmap_find_ram(struct ib_umem_phyrs *list)
 		case REGION_DISJOINT:
 			break;
 		case REGION_INTERSECTS:
+			if (!ib_umem_pfnmap_is_ram(phyr))
+				return -EFAULT;
 			ram++;
 			break;
 		default:
