@@ -6,6 +6,9 @@
 
 SERVER_BY=() CLIENT_BY=()
 server=''
+# Seconds that a program may take; on a busy host a few MB take the debug kernel minutes.
+PATIENCE=60
+! is_debug || PATIENCE=240
 
 # ipv4_gid DEVICE: the index of the first GID that holds an IPv4 address.
 ipv4_gid() {
@@ -29,7 +32,7 @@ listens() {
 serve() {
 	local how=$1 port=$2 tries=0
 	shift 2
-	timeout 60 "${SERVER_BY[@]}" "$@" &
+	timeout "$PATIENCE" "${SERVER_BY[@]}" "$@" &
 	server=$!
 	until listens "$how" "$port"; do
 		if ((++tries > 500)) || ! kill -0 "$server" 2>/dev/null; then
@@ -49,7 +52,7 @@ end_server() {
 # client COMMAND...: one that fails does not leave its server waiting.
 client() {
 	local rc=0
-	timeout 60 "${CLIENT_BY[@]}" "$@" || rc=$?
+	timeout "$PATIENCE" "${CLIENT_BY[@]}" "$@" || rc=$?
 	((rc == 0)) || end_server
 	return "$rc"
 }
