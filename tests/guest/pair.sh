@@ -8,7 +8,7 @@ SERVER_BY=() CLIENT_BY=()
 server=''
 # Seconds that a program may take; on a busy host a few MB take the debug kernel minutes.
 PATIENCE=60
-! is_debug || PATIENCE=240
+[[ $(uname -r) != *-debug ]] || PATIENCE=240
 
 # ipv4_gid DEVICE: the index of the first GID that holds an IPv4 address.
 ipv4_gid() {
