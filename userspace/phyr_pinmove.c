@@ -117,12 +117,12 @@ int main(int argc, char **argv)
 		die("/sys/kernel/debug/gup_test: %m");
 	if (access("/sys/devices/system/node/node1", F_OK))
 		die("only one node: boot with numa=fake=2");
-	area = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (area == MAP_FAILED)
-		die("mmap: %m");
 	/* Who waits for the mmap_lock can't be the one that watches. */
 	if (mlockall(MCL_CURRENT))
 		die("mlockall: %m");
+	area = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (area == MAP_FAILED)
+		die("mmap: %m");
 	for (size_t i = 0; i < ARRAY_SIZE(workers); i++)
 		if (pthread_create(&thread, NULL, run, &workers[i]))
 			die("pthread_create");
