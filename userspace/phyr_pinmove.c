@@ -40,19 +40,27 @@ static void pins(void)
 		die("gup_test: %m");
 }
 
+/*
+ * One entry, in their midst, is of no page: that is told at once, in memory that the
+ * kernel has to fault in for it.
+ */
 static void moves(void)
 {
 	static int to;
-	int node[PAGES], status[PAGES];
+	int node[PAGES], *status = mmap(NULL, PAGE_4K, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	void *page[PAGES];
 
+	if (status == MAP_FAILED)
+		die("mmap: %m");
 	to = !to;
 	for (int i = 0; i < PAGES; i++) {
-		page[i] = area + i * PAGE_4K;
+		page[i] = i == PAGES / 2 ? NULL : area + i * PAGE_4K;
 		node[i] = to;
 	}
 	if (syscall(SYS_move_pages, 0, (long)PAGES, page, node, status, MPOL_MF_MOVE_ALL) < 0)
 		die("move_pages: %m");
+	if (munmap(status, PAGE_4K))
+		die("munmap: %m");
 }
 
 static void maps(void)
