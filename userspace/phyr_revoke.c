@@ -30,7 +30,6 @@
 
 #define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE)
 #define REGION (512 * KiB)
-#define SLOT (32 * KiB)
 /* Room behind it, for what is moved. */
 #define CHECKED (32 * REGION)
 #define DEPTH 24
@@ -46,10 +45,12 @@ static struct options {
 	const char *file;
 	const char *ways;
 	unsigned int rounds;
+	size_t request;
 	uint64_t seed;
 	bool late;
 } opt = {
 	.device = "rxe0", .index = 2, .ways = "munmap,remap,protect,move,kill", .rounds = 100,
+	.request = 32 * KiB,
 };
 
 struct test {
@@ -134,9 +135,9 @@ static void open_pair(struct test *t, int i)
 	rc_open(rc, opt.device);
 	/* Nothing gets lost, and a timer on a busy machine only disturbs. */
 	rc->timeout = 0;
-	if (posix_memalign((void **)&t->slots[i], PAGE_4K, DEPTH * SLOT))
+	if (posix_memalign((void **)&t->slots[i], PAGE_4K, DEPTH * opt.request))
 		die("out of memory");
-	t->slots_mr[i] = ibv_reg_mr(rc->pd, t->slots[i], DEPTH * SLOT, ACCESS);
+	t->slots_mr[i] = ibv_reg_mr(rc->pd, t->slots[i], DEPTH * opt.request, ACCESS);
 	if (!t->slots_mr[i])
 		die("ibv_reg_mr: %m");
 }
@@ -209,9 +210,9 @@ static void give_back(struct test *t)
 static void request(struct test *t, int i, unsigned int slot, bool local)
 {
 	struct ibv_mr *slots = t->slots_mr[i], *here = local ? t->mr[i] : slots, *there = local ? slots : t->mr[i];
-	uint64_t at = (uintptr_t)t->slots[i] + slot * SLOT;
-	uint64_t off = rng_between(&t->rng, 0, REGION - SLOT);
-	struct ibv_sge sge = { local ? off : at, SLOT, here->lkey };
+	uint64_t at = (uintptr_t)t->slots[i] + slot * opt.request;
+	uint64_t off = rng_between(&t->rng, 0, REGION - opt.request);
+	struct ibv_sge sge = { local ? off : at, opt.request, here->lkey };
 	struct ibv_send_wr *bad, wr = {
 		.sg_list = &sge, .num_sge = 1, .send_flags = IBV_SEND_SIGNALED,
 		.opcode = (i == 0) != local ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ,
@@ -280,7 +281,7 @@ static size_t round_of(struct test *t, const char *way, struct count *count)
 	memset(t->check, BEFORE, REGION);
 	take(t, way);
 	for (i = 0; i < 2; i++) {
-		memset(t->slots[i], i ? BEFORE : WRITTEN, DEPTH * SLOT);
+		memset(t->slots[i], i ? BEFORE : WRITTEN, DEPTH * opt.request);
 		rc_connect(&t->pair[i], t->pair[i].active_mtu);
 		t->done[i] = 0;
 	}
@@ -297,7 +298,7 @@ static size_t round_of(struct test *t, const char *way, struct count *count)
 			t->done[i]++;
 		}
 	late = count_bytes(t->check, REGION, AFTER, false) +
-	       count_bytes(t->slots[1], DEPTH * SLOT, AFTER, true);
+	       count_bytes(t->slots[1], DEPTH * opt.request, AFTER, true);
 	if (opt.late)
 		take_away(t, way);
 	for (i = 0; i < 2; i++)
@@ -406,8 +407,9 @@ static void run_way(const char *way)
 
 static void usage(void)
 {
-	die("usage: phyr_revoke -b PCI-ADDRESS|-f FILE [-d DEVICE] [-i BAR] [-w WAY,...] [-n ROUNDS] [-s SEED] [-B]\n"
+	die("usage: phyr_revoke -b PCI-ADDRESS|-f FILE [-d DEVICE] [-i BAR] [-w WAY,...] [-n ROUNDS] [-l BYTES] [-s SEED] [-B]\n"
 	    "  WAY is munmap, remap, protect, move or kill, or of a device of vfio's zap, dmabuf or unbind\n"
+	    "  -l  of a request (32768)\n"
 	    "  -B  write over it before it is revoked: must be noticed");
 }
 
@@ -417,7 +419,7 @@ int main(int argc, char **argv)
 	int c;
 
 	opt.seed = (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
-	while ((c = getopt(argc, argv, "d:b:i:f:w:n:s:B")) != -1) {
+	while ((c = getopt(argc, argv, "d:b:i:f:w:n:l:s:B")) != -1) {
 		switch (c) {
 		case 'd':
 			opt.device = optarg;
@@ -437,6 +439,9 @@ int main(int argc, char **argv)
 		case 'n':
 			opt.rounds = strtoul(optarg, NULL, 0);
 			break;
+		case 'l':
+			opt.request = strtoul(optarg, NULL, 0);
+			break;
 		case 's':
 			opt.seed = strtoull(optarg, NULL, 0);
 			break;
@@ -447,7 +452,7 @@ int main(int argc, char **argv)
 			usage();
 		}
 	}
-	if (!opt.pci == !opt.file || !opt.rounds)
+	if (!opt.pci == !opt.file || !opt.rounds || !opt.request || opt.request > REGION / 2)
 		usage();
 
 	ktap_start();
