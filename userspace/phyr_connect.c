@@ -17,7 +17,7 @@
 #include "common.h"
 
 #define PORT "18620"
-#define PATIENCE_SECONDS 5
+#define PATIENCE_SECONDS 20
 
 static struct rdma_addrinfo *address_of(const char *name, int flags)
 {
