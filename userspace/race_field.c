@@ -6,6 +6,7 @@
  * one into the highest gap that it fits, hence never into a hole that a racer has
  * made and is about to fill.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -31,8 +32,12 @@ bool plot_map(const struct plot *plot, unsigned char *at, size_t len)
 	}
 	if (mmap(at, len, PROT_READ | PROT_WRITE, flags, fd, off) == MAP_FAILED)
 		return false;
-	return plot->kind == PLOT_HUGETLB ||
-	       !madvise(at, len, plot->kind == PLOT_SMALL ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+	if (plot->kind == PLOT_HUGETLB)
+		return true;
+	/* Where KSM runs it merges them, as long as nobody has written to them. */
+	if (plot->kind == PLOT_SMALL && madvise(at, len, MADV_MERGEABLE) && errno != EINVAL)
+		return false;
+	return !madvise(at, len, plot->kind == PLOT_SMALL ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 }
 
 static void add_plot(struct field *field, enum plot_kind kind, size_t len)
