@@ -309,6 +309,59 @@ static void check_rights(const struct memory *m, struct ibv_pd *pd)
 	ktap_result(!mr && errno == EFAULT, "a page more than there is: %s", errno_name(mr ? 0 : errno));
 }
 
+static bool is_mapped(const unsigned char *addr)
+{
+	int fd[2];
+	bool mapped;
+
+	if (pipe(fd))
+		die("pipe: %m");
+	mapped = write(fd[1], addr, 1) == 1;
+	close(fd[0]);
+	close(fd[1]);
+	return mapped;
+}
+
+/* Of what one page table entry maps. */
+static void check_moved(struct rc *rc, const struct memory *m, struct ibv_mr *local)
+{
+	static const struct {
+		const char *name;
+		size_t len;
+	} cases[] = {
+		{ "1 GiB", PAGE_1G },
+		{ "one page of 1 GiB", PAGE_4K },
+	};
+	unsigned char *space = mmap(NULL, 2 * PAGE_1G, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	unsigned char *to = (unsigned char *)(((uintptr_t)space + PAGE_1G - 1) & -PAGE_1G);
+
+	if (space == MAP_FAILED)
+		die("mmap: %m");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		size_t off = (i + 1) * PAGE_1G, len = cases[i].len;
+		volatile unsigned char *from = m->addr + off, *cpu = m->cpu + off, *moved = to;
+		struct ibv_mr *mr = ibv_reg_mr(rc->pd, m->addr + off, PAGE_1G, ACCESS);
+		bool right;
+
+		if (!mr)
+			die("ibv_reg_mr: %m");
+		cpu[0] = 5 + i;
+		cpu[PAGE_4K] = 7 + i;
+		right = from[0] == 5 + i && from[PAGE_4K] == 7 + i;
+		if (mremap(m->addr + off, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
+			die("mremap: %m");
+		moved[1] = 9 + i;
+		right = right && moved[0] == 5 + i && cpu[1] == 9 + i;
+		ktap_result(right && (len == PAGE_1G ? moved : from)[PAGE_4K] == 7 + i, "%s moved, with what it maps",
+			    cases[i].name);
+		ktap_result(!is_mapped(m->addr + off), "%s moved, and nothing left behind", cases[i].name);
+		ktap_result(transfer(rc, IBV_WR_RDMA_READ, local, mr, (uintptr_t)mr->addr, 8, IBV_WC_REM_ACCESS_ERR),
+			    "%s moved from an MR, which is dead", cases[i].name);
+		ibv_dereg_mr(mr);
+	}
+	munmap(space, 2 * PAGE_1G);
+}
+
 /* What a dma-buf does not have, and what is no dma-buf. */
 static void check_dmabuf(const struct memory *m, struct ibv_pd *pd)
 {
@@ -465,6 +518,8 @@ int main(int argc, char **argv)
 		check_dmabuf(&m, rc.pd);
 	else
 		check_rights(&m, rc.pd);
+	if (is("vfio") && m.len >= 4 * PAGE_1G)
+		check_moved(&rc, &m, local);
 	report(&m, &page, &whole, &layout, bad);
 	ibv_dereg_mr(local);
 	rc_close(&rc);

@@ -192,18 +192,28 @@ err_unmap:
  * Room for the kernel's mappings is not without end, and not for us alone.  Who may
  * register a BAR can do so over and over.
  */
+static unsigned long ib_phyr_map_room(const struct ib_phyr_map *map)
+{
+	unsigned long offset = offset_in_page(map->list->umem.address);
+
+	/* Each range has a guard page. */
+	return PFN_UP(offset + map->length) + map->list->nr;
+}
+
 static bool ib_phyr_map_reserve(const struct ib_phyr_map *map)
 {
-	if (atomic_long_add_return(PFN_UP(map->length), &remapped_pages) <=
+	unsigned long room = ib_phyr_map_room(map);
+
+	if (atomic_long_add_return(room, &remapped_pages) <=
 	    VMALLOC_TOTAL / PAGE_SIZE / 4)
 		return true;
-	atomic_long_sub(PFN_UP(map->length), &remapped_pages);
+	atomic_long_sub(room, &remapped_pages);
 	return false;
 }
 
 static void ib_phyr_map_unreserve(const struct ib_phyr_map *map)
 {
-	atomic_long_sub(PFN_UP(map->length), &remapped_pages);
+	atomic_long_sub(ib_phyr_map_room(map), &remapped_pages);
 }
 
 static int ib_phyr_map_remap_list(struct ib_phyr_map *map)
@@ -227,8 +237,9 @@ static int ib_phyr_map_remap_list(struct ib_phyr_map *map)
  * @list: the ranges; they stay the caller's and have to outlive the map
  *
  * A table can't be larger than INT_MAX bytes, in whichever form.  Memory of more
- * ranges than that has entries for, on 64-bit 2^28, is -ENOMEM: 1 TiB of 4 KiB
- * pages no two of which are in a row, or 512 TiB of such hugepages of 2 MiB.
+ * ranges than that has entries for, on 64-bit just short of 2^28, is -ENOMEM:
+ * 1 TiB of 4 KiB pages no two of which are in a row, or 512 TiB of such hugepages
+ * of 2 MiB.
  *
  * A device's memory is mapped here, as one piece for each range and with large
  * pages where the architecture has them.  All such mappings together can take a

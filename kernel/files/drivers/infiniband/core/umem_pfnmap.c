@@ -172,6 +172,8 @@ static int ib_umem_pfnmap_walk_vma(struct ib_umem_phyrs *list,
 		if (ret)
 			return ret;
 		*va += len;
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		cond_resched();
 	}
 	return 0;
