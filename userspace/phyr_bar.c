@@ -135,6 +135,13 @@ static int by_total(const void *a, const void *b)
 	return x->total < y->total ? -1 : x->total > y->total;
 }
 
+static int by_dereg(const void *a, const void *b)
+{
+	const struct cost *x = a, *y = b;
+
+	return x->dereg < y->dereg ? -1 : x->dereg > y->dereg;
+}
+
 /* With @m NULL, 4 KiB of ordinary memory. Returns an errno. */
 static int measure(const struct memory *m, struct ibv_pd *pd, size_t len,
 		   struct cost *median, struct ibv_mr_layout *layout)
@@ -163,6 +170,8 @@ static int measure(const struct memory *m, struct ibv_pd *pd, size_t len,
 	}
 	qsort(cost, REPEATS, sizeof(*cost), by_total);
 	*median = cost[REPEATS / 2];
+	qsort(cost, REPEATS, sizeof(*cost), by_dereg);
+	median->dereg = cost[REPEATS / 2].dereg;
 	return 0;
 }
 
