@@ -25,8 +25,10 @@
 #define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ | \
 		IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)
 #define MAX_BLOCK (64 * KiB)
-/* Registrations, of which the median counts. */
-#define REPEATS 5
+/* Registrations, of which the median counts: as many as there is time for. */
+#define MIN_REPEATS 5
+#define MAX_REPEATS 51
+#define MAX_NS 100000000
 /* Of the kernel's samples, for RAM that memmap= has reserved. */
 #define RESERVED "/dev/reserved-phyr"
 #define PARAMETER "/sys/module/ib_core/parameters/mr_times"
@@ -147,31 +149,34 @@ static int measure(const struct memory *m, struct ibv_pd *pd, size_t len,
 		   struct cost *median, struct ibv_mr_layout *layout)
 {
 	static unsigned char page[PAGE_4K] __attribute__((aligned(4096)));
-	struct cost cost[REPEATS];
+	struct cost cost[MAX_REPEATS];
+	uint64_t start = now();
+	int repeats;
 
 	memset(page, 1, sizeof(page));
-	for (int i = 0; i < REPEATS; i++) {
+	for (repeats = 0; repeats < MIN_REPEATS || (repeats < MAX_REPEATS && now() - start < MAX_NS); repeats++) {
+		struct cost *c = &cost[repeats];
 		uint64_t t = now();
 		struct ibv_mr *mr = m ? memory_register(m, pd, len) :
 					ibv_reg_mr(pd, page, sizeof(page), ACCESS);
 		int err = errno;
 
-		cost[i].total = now() - t;
+		c->total = now() - t;
 		if (!mr)
 			return err;
 		err = ibv_query_mr_layout(mr, layout, 0);
 		if (err)
 			die("ibv_query_mr_layout: %s", errno_name(err));
-		cost[i].map = layout->map_ns;
+		c->map = layout->map_ns;
 		t = now();
 		if (ibv_dereg_mr(mr))
 			die("ibv_dereg_mr: %m");
-		cost[i].dereg = now() - t;
+		c->dereg = now() - t;
 	}
-	qsort(cost, REPEATS, sizeof(*cost), by_total);
-	*median = cost[REPEATS / 2];
-	qsort(cost, REPEATS, sizeof(*cost), by_dereg);
-	median->dereg = cost[REPEATS / 2].dereg;
+	qsort(cost, repeats, sizeof(*cost), by_total);
+	*median = cost[repeats / 2];
+	qsort(cost, repeats, sizeof(*cost), by_dereg);
+	median->dereg = cost[repeats / 2].dereg;
 	return 0;
 }
 
