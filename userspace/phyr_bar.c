@@ -25,10 +25,12 @@
 #define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ | \
 		IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)
 #define MAX_BLOCK (64 * KiB)
-/* Registrations, of which the median counts: as many as there is time for. */
-#define MIN_REPEATS 5
-#define MAX_REPEATS 51
-#define MAX_NS 100000000
+/*
+ * Registrations, of which the median counts. A number, not a time: the kernel numbers
+ * MRs one after the other in xarrays, which get a level, and dearer by 300
+ * instructions, at the 64th. Both measurements are to stay on one side of it.
+ */
+#define REPEATS 15
 /* Of the kernel's samples, for RAM that memmap= has reserved. */
 #define RESERVED "/dev/reserved-phyr"
 #define PARAMETER "/sys/module/ib_core/parameters/mr_times"
@@ -149,13 +151,12 @@ static int measure(const struct memory *m, struct ibv_pd *pd, size_t len,
 		   struct cost *median, struct ibv_mr_layout *layout)
 {
 	static unsigned char page[PAGE_4K] __attribute__((aligned(4096)));
-	struct cost cost[MAX_REPEATS];
-	uint64_t start = now();
-	int repeats;
+	struct cost cost[REPEATS];
+	int i;
 
 	memset(page, 1, sizeof(page));
-	for (repeats = 0; repeats < MIN_REPEATS || (repeats < MAX_REPEATS && now() - start < MAX_NS); repeats++) {
-		struct cost *c = &cost[repeats];
+	for (i = 0; i < REPEATS; i++) {
+		struct cost *c = &cost[i];
 		uint64_t t = now();
 		struct ibv_mr *mr = m ? memory_register(m, pd, len) :
 					ibv_reg_mr(pd, page, sizeof(page), ACCESS);
@@ -173,10 +174,10 @@ static int measure(const struct memory *m, struct ibv_pd *pd, size_t len,
 			die("ibv_dereg_mr: %m");
 		c->dereg = now() - t;
 	}
-	qsort(cost, repeats, sizeof(*cost), by_total);
-	*median = cost[repeats / 2];
-	qsort(cost, repeats, sizeof(*cost), by_dereg);
-	median->dereg = cost[repeats / 2].dereg;
+	qsort(cost, REPEATS, sizeof(*cost), by_total);
+	*median = cost[REPEATS / 2];
+	qsort(cost, REPEATS, sizeof(*cost), by_dereg);
+	median->dereg = cost[REPEATS / 2].dereg;
 	return 0;
 }
 
