@@ -97,7 +97,7 @@ tree_hash() {
 # comes from the cache: relative paths, no dates, no names.
 build_environment() {
 	JOBS=${JOBS:-$(nproc)}
-	export LC_ALL=C CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-20G}
+	export LC_ALL=C CCACHE_NOHASHDIR=1
 	export CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime,file_stat_matches,locale
 	export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' KBUILD_BUILD_USER=phyr KBUILD_BUILD_HOST=phyr
 	CACHED=()
