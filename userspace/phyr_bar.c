@@ -27,8 +27,8 @@
 #define MAX_BLOCK (64 * KiB)
 /*
  * Registrations, of which the median counts. A number, not a time: the kernel numbers
- * MRs one after the other in xarrays, which get a level, and dearer by 300
- * instructions, at the 64th. Both measurements are to stay on one side of it.
+ * MRs one after the other in xarrays, and where that takes another node, as at the
+ * 64th, each is dearer by 300 instructions. Every run is to meet that at the same one.
  */
 #define REPEATS 15
 /* Of the kernel's samples, for RAM that memmap= has reserved. */
