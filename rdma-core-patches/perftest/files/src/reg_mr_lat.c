@@ -134,12 +134,43 @@ static struct reg_mr_target make_target(const struct reg_mr_test *test, uint64_t
 	};
 }
 
-static bool has_times(const struct reg_mr_test *test)
+/* A small MR, by the first path, to ask the kernel about */
+static struct ibv_mr *register_some(const struct reg_mr_test *test)
 {
 	const struct reg_mr_parameters *param = &test->param;
 	struct reg_mr_target target = make_target(test, param->size < FIRST_SIZE ? param->size : FIRST_SIZE);
 
-	return reg_mr_has_times(reg_mr_register(&target, target.addr, reg_mr_access(param->paths[0])));
+	return reg_mr_register(&target, target.addr, reg_mr_access(param->paths[0]));
+}
+
+/*
+ * A kernel that has no ranges takes any access flags for pages: pages would be
+ * measured as ranges, or be compared with themselves.
+ */
+static int check_path(struct reg_mr_test *test)
+{
+	struct reg_mr_parameters *param = &test->param;
+	struct reg_mr_layout layout;
+	struct ibv_mr *mr;
+	int error;
+
+	if (param->paths[0] != REG_MR_PHYR)
+		return 0;
+	mr = register_some(test);
+	/* What is wrong is said where it is measured */
+	if (!mr)
+		return 0;
+	error = reg_mr_query_layout(mr, &layout);
+	ibv_dereg_mr(mr);
+	if (error != EOPNOTSUPP)
+		return 0;
+	if (param->path_given) {
+		fprintf(stderr, " --mr_path=%s: the kernel or the driver can't tell whether it registers by ranges: leave it out, use pages, or boot a kernel that has the MR layout query\n",
+			reg_mr_paths_name(param));
+		return -1;
+	}
+	param->paths[0] = REG_MR_UNKNOWN;
+	return 0;
 }
 
 static int set_up(struct reg_mr_test *test)
@@ -158,7 +189,9 @@ static int set_up(struct reg_mr_test *test)
 	}
 	if (map_memory(test))
 		return -1;
-	return param->breakdown && !has_times(test) ? -1 : 0;
+	if (param->breakdown && !reg_mr_has_times(register_some(test)))
+		return -1;
+	return check_path(test);
 }
 
 static void tear_down(struct reg_mr_test *test)
@@ -251,8 +284,7 @@ static void make_result(const struct reg_mr_info *info,
 
 	if (info->mhz && samples->elapsed)
 		result->per_second = samples->n / (samples->elapsed / info->mhz / 1e6);
-	if (param->out_json)
-		look_at_layout(target, result);
+	look_at_layout(target, result);
 }
 
 static int run_size(struct reg_mr_test *test, const struct reg_mr_info *info,

@@ -206,6 +206,7 @@ static enum reg_mr_parse settle_mr_path(struct reg_mr_parameters *param,
 {
 	const char *env = getenv(MR_PATH_ENV);
 
+	param->path_given = given;
 	if (param->vfio_dmabuf) {
 		if (given || odp)
 			return bad_usage(given ? "--mr_path" : "--odp", "a dma-buf has no pages that could be pinned or faulted, leave it out with --vfio_dmabuf");
@@ -406,6 +407,7 @@ const char *reg_mr_path_name(enum reg_mr_path path)
 		[REG_MR_PAGES]	= "pages",
 		[REG_MR_ODP]	= "odp",
 		[REG_MR_DMABUF]	= "dmabuf",
+		[REG_MR_UNKNOWN] = "unknown",
 	};
 
 	return names[path];

@@ -12,6 +12,7 @@ enum reg_mr_path {
 	REG_MR_PAGES,
 	REG_MR_ODP,
 	REG_MR_DMABUF,
+	REG_MR_UNKNOWN,		/* as the kernel does it, which does not tell */
 };
 
 /* --mr_path=both: one after the other, over and over */
@@ -35,6 +36,7 @@ struct reg_mr_parameters {
 	bool scattered;
 	enum reg_mr_path paths[REG_MR_MAX_PATHS];
 	unsigned int n_paths;
+	bool path_given;
 	unsigned int threads;
 	bool breakdown;
 	bool report_cycles;
