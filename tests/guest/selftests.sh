@@ -3,7 +3,7 @@
 #
 # Run in the guest by tests/host/selftests: the kernel's selftests in BIN, the output
 # of each into OUT.PROGRAM.tap, with a last line that says how the program ended.
-#   bash tests/guest/selftests.sh BIN OUT pages|ranges|others
+#   bash tests/guest/selftests.sh BIN OUT pages|ranges|others|migration
 set -euo pipefail
 # shellcheck source=tests/guest/ktap.sh
 . "${BASH_SOURCE[0]%/*}/ktap.sh"
@@ -18,7 +18,7 @@ make_disks() {
 	mkfs.ext4 -q /run/disk
 	mount -o loop /run/disk /tmp
 	cd /tmp
-	[[ $1 != others ]] || return 0
+	[[ $1 == pages || $1 == ranges ]] || return 0
 	swap=$(losetup -f --show /run/swap)
 	mkswap -q "$swap"
 	swapon "$swap"
@@ -97,6 +97,8 @@ pinning() {
 	run cow "$BIN/cow" "${by[@]}"
 }
 
+migration() { run migration "$BIN/migration${PHYR_SOAK:+-long}"; }
+
 # Not here: uffd-unit-tests, which takes longer than all of these under TCG, and
 # ksm_functional_tests, which waits for ksmd to get round.
 others() {
@@ -106,7 +108,7 @@ others() {
 		memfd_secret split_huge_page_test; do
 		run "$name" "$BIN/$name"
 	done
-	run migration "$BIN/migration${PHYR_SOAK:+-long}"
+	migration
 	# These leave broken pages behind.
 	run hugetlb-soft-offline "$BIN/hugetlb-soft-offline"
 	run hugetlb-read-hwpoison "$BIN/hugetlb-read-hwpoison"
@@ -117,6 +119,7 @@ main() {
 	make_disks "$BY"
 	case $BY in
 	others) others ;;
+	migration) migration ;;
 	*) pinning ;;
 	esac
 }
