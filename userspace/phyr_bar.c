@@ -322,6 +322,8 @@ static void check_rights(const struct memory *m, struct ibv_pd *pd)
 	}
 	mr = ibv_reg_mr(pd, end, 2 * PAGE_4K, ACCESS);
 	ktap_result(!mr && errno == EFAULT, "a page more than there is: %s", errno_name(mr ? 0 : errno));
+	mr = ibv_reg_mr(pd, m->addr, PAGE_4K, ACCESS | IBV_ACCESS_PAGE_LIST);
+	ktap_result(!mr && errno == EFAULT, "by the page array, which it has no pages for: %s", errno_name(mr ? 0 : errno));
 }
 
 static bool is_mapped(const unsigned char *addr)

@@ -178,6 +178,8 @@ static u32 umem_test_content(struct ib_umem *sgt, struct ib_umem *phyrs,
 static u32 umem_test_differ(struct umem_test *test, struct ib_umem *sgt,
 			    struct ib_umem *phyrs, void *bufs)
 {
+	/* As far into a page, on another border of larger pages. */
+	u64 other = test->iova ^ PAGE_SIZE;
 	unsigned long pgsz, again;
 	u32 mismatch;
 
@@ -192,6 +194,10 @@ static u32 umem_test_differ(struct umem_test *test, struct ib_umem *sgt,
 	if (test->pgsz != pgsz ||
 	    pgsz != umem_test_true_pgsz(sgt, test->pgsz_bitmap, test->iova))
 		return UMEM_TEST_PGSZ;
+	/* Kept for an iova, and no good for another one. */
+	again = ib_umem_find_best_pgsz(phyrs, test->pgsz_bitmap, other);
+	if (again != umem_test_true_pgsz(sgt, test->pgsz_bitmap, other))
+		return UMEM_TEST_PGSZ_KEPT;
 	again = ib_umem_find_best_pgsz(phyrs, test->pgsz_bitmap, test->iova);
 	if (again != pgsz)
 		return UMEM_TEST_PGSZ_KEPT;

@@ -29,7 +29,7 @@ enum umem_test_mismatch {
 	UMEM_TEST_ERROR,	/* errno */
 	UMEM_TEST_START,	/* ib_umem_start_dma_addr() */
 	UMEM_TEST_PGSZ,		/* ib_umem_find_best_pgsz() */
-	UMEM_TEST_PGSZ_KEPT,	/* the same, asked again */
+	UMEM_TEST_PGSZ_KEPT,	/* asked again, after another iova */
 	UMEM_TEST_CONTIGUOUS,	/* ib_umem_is_contiguous() */
 	UMEM_TEST_NR_BLOCKS,	/* ib_umem_num_dma_blocks() */
 	UMEM_TEST_BLOCKS,	/* rdma_umem_for_each_dma_block() */
