@@ -298,6 +298,19 @@ static int register_part(const struct memory *m, struct ibv_pd *pd, int prot, in
 	return err;
 }
 
+/* A write to it by the CPU would be to a copy that has a page. */
+static void check_private(const struct memory *m, struct ibv_pd *pd)
+{
+	unsigned char *copy = mmap(NULL, PAGE_4K, PROT_READ | PROT_WRITE, MAP_PRIVATE, m->bar.resource, 0);
+	struct ibv_mr *mr;
+
+	if (copy == MAP_FAILED)
+		die("a private mapping: %m");
+	mr = ibv_reg_mr(pd, copy, PAGE_4K, IBV_ACCESS_REMOTE_READ);
+	ktap_result(!mr && errno == EFAULT, "a private mapping that can be written to: %s", errno_name(mr ? 0 : errno));
+	munmap(copy, PAGE_4K);
+}
+
 /* Nobody gains a right by registering. */
 static void check_rights(const struct memory *m, struct ibv_pd *pd)
 {
@@ -322,6 +335,9 @@ static void check_rights(const struct memory *m, struct ibv_pd *pd)
 	}
 	mr = ibv_reg_mr(pd, end, 2 * PAGE_4K, ACCESS);
 	ktap_result(!mr && errno == EFAULT, "a page more than there is: %s", errno_name(mr ? 0 : errno));
+	/* vfio has no private mappings. */
+	if (m->bar.resource >= 0)
+		check_private(m, pd);
 	mr = ibv_reg_mr(pd, m->addr, PAGE_4K, ACCESS | IBV_ACCESS_PAGE_LIST);
 	ktap_result(!mr && errno == EFAULT, "by the page array, which it has no pages for: %s", errno_name(mr ? 0 : errno));
 }
