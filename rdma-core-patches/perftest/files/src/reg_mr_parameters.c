@@ -225,6 +225,10 @@ static enum reg_mr_parse settle_mr_path(struct reg_mr_parameters *param,
 		unsetenv(MR_PATH_ENV);
 	else if (env && !strcmp(env, "pages"))
 		param->paths[0] = REG_MR_PAGES;
+#ifndef HAVE_QUERY_MR_LAYOUT
+	if (given && param->paths[0] == REG_MR_PHYR)
+		return bad_usage("--mr_path", "this program was built with an rdma-core that has no ibv_query_mr_layout() and can't tell the path, build it with one that has");
+#endif
 #ifndef HAVE_ACCESS_PAGE_LIST
 	if (param->paths[param->n_paths - 1] == REG_MR_PAGES) {
 		fprintf(stderr, " %s=%s: this program was built with an rdma-core that has no IBV_ACCESS_PAGE_LIST, build it with one that has\n",
