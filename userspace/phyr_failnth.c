@@ -91,8 +91,10 @@ static const struct memory {
 	{ .name = "thp-split", .kind = "thp-split", .len = 4 * MiB, .before = 5000, .after = 11 },
 	{ .name = "2M", .kind = "2M", .len = 4 * MiB, .before = 1, .after = 1,
 	  .transfers = 1 },
-	/* Borders on no grid: the driver has to search. */
 	{ .name = "mixed", .kind = "mixed", .len = 8 * MiB, .before = 8191, .after = 13 },
+	/* Too few ranges for a table of its pages: the driver has to search. */
+	{ .name = "few", .kind = "mixed", .len = 8 * MiB, .before = 2 * MiB - 10 * PAGE_4K + 1,
+	  .after = 2 * MiB + 13 },
 	{ .name = "4K-scattered-16M", .kind = "4K", .len = 16 * MiB, .before = 17,
 	  .by_soak_only = true },
 	{ .name = "4K-untouched-1M", .kind = "4K", .len = 1 * MiB, .after = 19,
